@@ -1,0 +1,126 @@
+"""What this machine is: processor, instruction sets, memory, GPU, versions of what matters."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+# Instruction sets that decide how fast (and, for int8, how exactly) a model runs.
+ISA = (
+    "sse4_2",
+    "avx",
+    "avx2",
+    "fma",
+    "f16c",
+    "avx_vnni",
+    "avx512f",
+    "avx512_vnni",
+    "avx512_bf16",
+    "avx512_fp16",
+    "amx_tile",
+    "amx_int8",
+    "amx_bf16",
+    "neon",
+    "asimd",
+    "asimddp",
+    "asimdhp",
+    "i8mm",
+    "bf16",
+    "sve",
+    "sve2",
+)
+PACKAGES = (
+    "edgecd",
+    "numpy",
+    "tokenizers",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "torch",
+    "transformers",
+    "peft",
+    "onnx",
+)
+
+
+def describe_machine() -> dict[str, Any]:
+    """`cpu`, `cores` this process may use, `isa`, `ram_bytes`, `gpu`, `os`, `versions`.
+
+    What cannot be found out is None or empty; nothing heavy is imported.
+    """
+    info = _cpuinfo()
+    return {
+        "cpu": info.get("model name") or info.get("Model") or _sysctl() or platform.processor(),
+        "cores": usable_cores(),
+        "isa": [name for name in ISA if name in _flags(info)],
+        "ram_bytes": _ram_bytes(),
+        "gpu": _gpu(),
+        "os": f"{platform.system()} {platform.machine()}",
+        "versions": {"python": platform.python_version(), **_versions()},
+    }
+
+
+def usable_cores() -> int:
+    """Processor cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _cpuinfo() -> dict[str, str]:
+    """The first processor's lines of /proc/cpuinfo; empty where there is none."""
+    found: dict[str, str] = {}
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return found
+    for line in text.splitlines():
+        key, _, value = line.partition(":")
+        found.setdefault(key.strip(), value.strip())
+    return found
+
+
+def _flags(info: dict[str, str]) -> set[str]:
+    return set((info.get("flags") or info.get("Features") or "").split())
+
+
+def _sysctl() -> str | None:
+    if platform.system() != "Darwin":
+        return None
+    return _output("sysctl", "-n", "machdep.cpu.brand_string")
+
+
+def _gpu() -> str | None:
+    return _output("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
+
+
+def _output(*command: str) -> str | None:
+    """What a command prints, on one line; None when it is not there or fails."""
+    if shutil.which(command[0]) is None:
+        return None
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return ", ".join(done.stdout.split("\n")).strip(", ") or None
+
+
+def _ram_bytes() -> int | None:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,182 @@
+"""The process that measures one system: `python -m edgecd.bench.worker SPEC RESULT`.
+
+It imports only what the system needs, so that a bundle's memory and start-up time are those of
+a device without PyTorch.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgecd.errors import EdgecdError
+from edgecd.files import read_json, write_json
+from edgecd.memory import peak_rss_bytes
+
+Fields = Mapping[str, str]
+_WATCHED = ("torch", "transformers", "onnxruntime", "onnx", "tokenizers", "numpy")
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A system ready to answer.
+
+    `answer` is one query from text to label scores; `answer_all` many, in batches where batches
+    give the same answers (`batch_size` of them), or None for a system that is only timed.
+    `facts` go into the result as they are; `tokens` counts the tokens of one query's input.
+    """
+
+    answer: Callable[[Fields], list[float]]
+    answer_all: Callable[[Sequence[Fields]], list[list[float]]] | None
+    batch_size: int
+    tokens: Callable[[Fields], int]
+    facts: Mapping[str, Any]
+
+
+class SkippedError(Exception):
+    """The system cannot answer this question at all; the text says why."""
+
+
+def measure_system(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Load, first call, warm-up, timed calls, then the evaluation; returns everything measured.
+
+    `spec`: `system` (fields of System), `template`, `verbalizer`, `shots`, `max_length`,
+    `provider`, `dtype`, `threads`, `warmup`, `timed_calls`, `sets` (name -> inputs, the main one
+    first) and `calibration` (inputs). No label is passed: the process cannot know the answers.
+    """
+    sets: dict[str, list[Fields]] = spec["sets"]
+    try:
+        loaded = _load_icl(spec) if spec["system"]["kind"] == "icl" else _load_bundle(spec)
+    except SkippedError as why:
+        return {"skipped": str(why)}
+    queries = next(iter(sets.values()))
+    _, first_call_ms = _timed(loaded.answer, queries[0])
+    for place in range(spec["warmup"]):
+        loaded.answer(queries[place % len(queries)])
+    latencies_ms, answers = [], []
+    for place in range(spec["timed_calls"]):
+        scores, took_ms = _timed(loaded.answer, queries[place % len(queries)])
+        latencies_ms.append(took_ms)
+        answers.append(scores)
+    result = {
+        **loaded.facts,
+        "threads": spec["threads"],
+        "first_call_ms": first_call_ms,
+        "latency_ms": latencies_ms,
+        "timed_scores": answers[: len(queries)],
+        # Before the evaluation, whose batches need more than the one query of a device.
+        "peak_rss_bytes": peak_rss_bytes(),
+        "peak_gpu_bytes": _peak_gpu_bytes(),
+    }
+    result |= _evaluate(loaded, sets, spec["calibration"])
+    result["tokens_per_query_mean"] = sum(map(loaded.tokens, queries)) / len(queries)
+    result["modules"] = [name for name in _WATCHED if name in sys.modules]
+    return result
+
+
+def _evaluate(
+    loaded: Loaded, sets: Mapping[str, list[Fields]], calibration: list[Fields]
+) -> dict[str, Any]:
+    if loaded.answer_all is None:
+        return {"scores": None, "calibration": None, "throughput_per_s": None, "batch_size": 1}
+    scores, seconds = {}, 0.0
+    for name, inputs in sets.items():
+        started = time.perf_counter()
+        scores[name] = loaded.answer_all(inputs)
+        seconds += time.perf_counter() - started
+    return {
+        "scores": scores,
+        "calibration": loaded.answer_all(calibration) if calibration else None,
+        "throughput_per_s": sum(map(len, sets.values())) / seconds,
+        "batch_size": loaded.batch_size,
+        "peak_rss_evaluation_bytes": peak_rss_bytes(),
+    }
+
+
+def _load_bundle(spec: Mapping[str, Any]) -> Loaded:
+    folder = Path(spec["system"]["model"])
+    started = time.perf_counter()
+    import onnxruntime
+    import tokenizers  # noqa: F401  (a bundle cannot be loaded without it: part of the start-up)
+
+    from edgecd.runtime.predictor import BATCH_ROWS, Predictor
+
+    imported = time.perf_counter()
+    predictor = Predictor.load(folder, spec["provider"], spec["threads"])
+    ready = time.perf_counter()
+    manifest = predictor.manifest
+    # Dynamic int8 takes one scale for a whole batch, so a row's answer depends on its neighbours;
+    # a device asks one at a time.
+    one_by_one = manifest.precision == "int8"
+
+    def answer(fields: Fields) -> list[float]:
+        row: list[float] = predictor.logits([fields])[0].tolist()
+        return row
+
+    def answer_all(inputs: Sequence[Fields]) -> list[list[float]]:
+        if one_by_one:
+            return [answer(fields) for fields in inputs]
+        rows: list[list[float]] = predictor.logits(inputs).tolist()
+        return rows
+
+    return Loaded(
+        answer=answer,
+        answer_all=answer_all,
+        batch_size=1 if one_by_one else BATCH_ROWS,
+        tokens=lambda fields: len(predictor.encode([fields])[0].ids),
+        facts={
+            "runtime": "onnxruntime",
+            "runtime_version": onnxruntime.__version__,
+            "provider": predictor.session.get_providers()[0],
+            "precision": manifest.precision,
+            "labels": list(predictor.labels),
+            "parameters": manifest.provenance.get("parameters"),
+            "disk_bytes": sum(file.stat().st_size for file in folder.iterdir()),
+            "context_tokens": 0,
+            "import_ms": (imported - started) * 1e3,
+            "load_ms": (ready - imported) * 1e3,
+            "context_ms": None,
+        },
+    )
+
+
+def _load_icl(spec: Mapping[str, Any]) -> Loaded:
+    started = time.perf_counter()
+    from edgecd.bench import icl  # PyTorch comes in here
+
+    return icl.load(spec, import_ms=(time.perf_counter() - started) * 1e3)
+
+
+def _timed(answer: Callable[[Fields], list[float]], fields: Fields) -> tuple[list[float], float]:
+    started = time.perf_counter()
+    scores = answer(fields)
+    return scores, (time.perf_counter() - started) * 1e3
+
+
+def _peak_gpu_bytes() -> int | None:
+    """PyTorch's peak on the GPU; onnxruntime has no such count."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return None
+    return int(torch.cuda.max_memory_allocated())
+
+
+def main(spec_path: str, result_path: str) -> int:
+    """Measure what the spec file says; returns the exit code."""
+    try:
+        write_json(Path(result_path), measure_system(read_json(Path(spec_path))))
+    except EdgecdError as bad:
+        print(bad, file=sys.stderr)
+        return bad.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    # By its importable name: `icl` must raise and return this module's own classes.
+    from edgecd.bench import worker
+
+    sys.exit(worker.main(*sys.argv[1:]))

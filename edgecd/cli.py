@@ -1,0 +1,346 @@
+"""The command line: parses, calls one function, prints for people or as JSON.
+
+Heavy modules are imported inside each command, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from edgecd import __version__
+from edgecd.errors import EdgecdError, InputError
+
+app = typer.Typer(
+    help="Turn a prompt into a small on-device model.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, no remarks.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace an existing output folder.")]
+Provider = Annotated[str, typer.Option(help="cpu, cuda or auto.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="Threads of the runtime.")]
+
+
+@app.callback(invoke_without_command=True)
+def _main(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def train(
+    out: Annotated[Path, typer.Option(help="The run folder to write.")],
+    config: Annotated[Path | None, typer.Option(help="A TOML file; flags win over it.")] = None,
+    task: Annotated[str | None, typer.Option(help="Built-in name or TOML file.")] = None,
+    teacher: Annotated[str | None, typer.Option(help="Folder, hub id or .gguf file.")] = None,
+    student: Annotated[str | None, typer.Option(help="Folder, hub id or .gguf file.")] = None,
+    method: Annotated[str | None, typer.Option(help="cd or pbft.")] = None,
+    adapter: Annotated[str | None, typer.Option(help="lora, bitfit or full.")] = None,
+    pattern: Annotated[
+        str | None, typer.Option(help="NLI pattern: minimal, gpt-3 or eval-harness.")
+    ] = None,
+    shots: Annotated[int | None, typer.Option(help="Demonstrations in the context.")] = None,
+    context_draws: Annotated[
+        int | None, typer.Option(help="Demonstration sets to average the teacher over.")
+    ] = None,
+    calibrate: Annotated[
+        bool | None,
+        typer.Option(
+            "--calibrate/--no-calibrate", help="Take each label's mean off the teacher's scores."
+        ),
+    ] = None,
+    alpha: Annotated[float | None, typer.Option(help="Weight of KL against CE.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="Of teacher and student.")] = None,
+    use_labels: Annotated[
+        bool | None,
+        typer.Option(
+            "--use-labels/--no-use-labels", help="CE on the transfer set's own labels too."
+        ),
+    ] = None,
+    transfer: Annotated[int | None, typer.Option(help="Inputs to distil on.")] = None,
+    heldout: Annotated[int | None, typer.Option(help="Most held-out examples.")] = None,
+    epochs: Annotated[float | None, typer.Option(help="Passes over the examples.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Examples in a step.")] = None,
+    lora_rank: Annotated[int | None, typer.Option(help="Rank of LoRA.")] = None,
+    max_length: Annotated[int | None, typer.Option(help="Tokens of an input.")] = None,
+    patience: Annotated[
+        int | None, typer.Option(help="Evaluations without progress before stopping.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of demonstrations, order and dropout.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="auto, float32 or bfloat16.")] = None,
+    scores: Annotated[
+        Path | None, typer.Option(help="Folder of teacher scores to share between runs.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped run.")] = False,
+    force: Force = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Distil demonstrations into a student (or fine-tune one): RUN with a merged checkpoint."""
+    flags = {
+        key: str(value) if isinstance(value, Path) else value
+        for key, value in locals().items()
+        if key not in ("out", "config", "resume", "force", "as_json", "quiet")
+    }
+    from edgecd.config import load_config
+    from edgecd.errors import require
+
+    settings = load_config(config, flags)
+    for module in ("torch", "transformers", "peft"):
+        require(module, "train")
+    from edgecd.console import Console
+    from edgecd.distill.train import Reporter
+    from edgecd.distill.train import train as run_training
+
+    with Console(quiet) as console:
+        reporter = Reporter(console.say, console.progress)
+        run = run_training(settings, out, reporter, resume, force)
+    _print(as_json, run, lambda: console.run_summary(run, out))
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="A run folder that train wrote.")],
+    out: Annotated[Path, typer.Option(help="The bundle folder to write.")],
+    fp32: Annotated[bool, typer.Option("--fp32", help="Full precision (the default).")] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="8-bit, gated.")] = False,
+    max_flips: Annotated[
+        float, typer.Option(help="Most labels, in percent, that may differ from the checkpoint.")
+    ] = 2.0,
+    exporter: Annotated[str, typer.Option(help="auto, fused or torch.")] = "auto",
+    force: Force = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write a run as an ONNX bundle, checked against its checkpoint on held-out examples."""
+    if fp32 and int8:
+        raise InputError("--fp32 and --int8 exclude each other: export twice")
+    from edgecd.errors import require
+
+    require("torch", "train")
+    require("onnx", "export")
+    from edgecd.console import Console
+    from edgecd.export.convert import export_run
+
+    with Console(quiet) as console:
+        precision = "int8" if int8 else "fp32"
+        result = export_run(run, out, precision, max_flips, exporter, force, console.say)
+    _print(as_json, result, lambda: console.show(f"bundle: {out}"))
+
+
+@app.command()
+def predict(
+    bundle: Annotated[Path, typer.Argument(help="A bundle folder.")],
+    text: Annotated[
+        str | None, typer.Argument(help="The input, or - for JSONL on stdin.")
+    ] = None,
+    field: Annotated[
+        list[str] | None, typer.Option(help="name=value, once for each field of the template.")
+    ] = None,
+    provider: Provider = "cpu",
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Label one input, or JSON lines from stdin with '-'."""
+    from edgecd.runtime.predictor import Predictor
+    from edgecd.runtime.stream import predict_stream
+
+    if (text is None) == (not field):
+        raise InputError("give a TEXT, or --field name=value for each field, or - for stdin")
+    predictor = Predictor.load(bundle, provider=provider, threads=threads)
+    if text == "-":
+        for line in predict_stream(predictor, sys.stdin):
+            typer.echo(line)
+        return
+    given: str | dict[str, str] = text if text is not None else _fields(field or [])
+    prediction = predictor.predict(given)
+    result = {"label": prediction.label, "probabilities": dict(prediction.probabilities)}
+
+    def show() -> None:
+        best = sorted(prediction.probabilities.items(), key=lambda pair: -pair[1])
+        typer.echo(prediction.label)
+        typer.echo("  ".join(f"{name} {share:.3f}" for name, share in best), err=True)
+        if prediction.shortened:
+            typer.echo("note: the input was too long; its longest field was shortened", err=True)
+
+    _print(as_json, result, show)
+
+
+@app.command()
+def bench(
+    bundles: Annotated[list[Path], typer.Argument(help="Bundles to compare.")],
+    out: Annotated[Path, typer.Option(help="The report folder to write.")],
+    task: Annotated[str, typer.Option(help="Built-in name or TOML file.")],
+    ood: Annotated[list[str] | None, typer.Option(help="Out-of-domain tasks.")] = None,
+    teacher: Annotated[
+        str | None, typer.Option(help="Teacher model; by default the bundle's own.")
+    ] = None,
+    student: Annotated[
+        str | None, typer.Option(help="Same-size model; by default the bundle's own.")
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="The run folder, for its exact demonstrations.")
+    ] = None,
+    shots: Annotated[int | None, typer.Option(help="Demonstrations of the ICL rows.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the demonstrations.")] = None,
+    baselines: Annotated[
+        str | None,
+        typer.Option(help="Comma-separated ICL rows, 'all' or 'none' (default: all)."),
+    ] = None,
+    provider: Provider = "cpu",
+    threads: Threads = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Examples of each data set.")] = None,
+    latency_queries: Annotated[
+        int | None, typer.Option(min=1, help="Timed single queries of each row.")
+    ] = None,
+    force: Force = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compare bundles with prompting, on this machine: accuracy, latency, footprint."""
+    from edgecd.bench.run import bench_command
+    from edgecd.console import Console
+
+    with Console(quiet) as console:
+        report = bench_command(
+            bundles=bundles,
+            task_name=task,
+            ood_names=ood or [],
+            teacher=teacher,
+            student_base=student,
+            run=run,
+            shots=shots,
+            seed=seed,
+            baselines=None if baselines in (None, "all") else _names(baselines),
+            provider=provider,
+            threads=threads,
+            limit=limit,
+            latency_queries=latency_queries,
+            out=out,
+            force=force,
+            progress=console.say,
+        )
+    from edgecd.bench.report import render_table
+
+    _print(as_json, report, lambda: console.show(render_table(report), f"report: {out}/report.md"))
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="The folder to write.")] = Path("edgecd-demo"),
+    force: Force = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """The whole path on an embedded task and model; no network after install."""
+    from edgecd.errors import require
+
+    for module, extra in (("torch", "train"), ("onnx", "export"), ("onnxruntime", "cpu")):
+        require(module, extra)
+    from edgecd.console import Console
+    from edgecd.demo.run import run_demo
+
+    with Console(quiet) as console:
+        result = run_demo(out, force, console)
+    _print(as_json, result, lambda: None)
+
+
+@app.command()
+def inspect(
+    bundle: Annotated[Path, typer.Argument(help="A bundle folder.")], as_json: Json = False
+) -> None:
+    """What a bundle is, how it was made, and its figures."""
+    from edgecd.console import Console
+    from edgecd.runtime.inspect import describe, render
+
+    result = describe(bundle)
+    _print(as_json, result, lambda: Console(False).show(render(result)))
+
+
+@app.command()
+def verify(
+    bundle: Annotated[Path, typer.Argument(help="A bundle folder.")], as_json: Json = False
+) -> None:
+    """Check a bundle's hashes, graph and parity samples; exit 1 on any mismatch."""
+    from edgecd.runtime.verify import verify as check
+
+    result = check(bundle)
+    _print(as_json, result, lambda: typer.echo(f"{bundle}: ok"))
+
+
+@app.command()
+def tasks(as_json: Json = False) -> None:
+    """The built-in tasks, and what each needs."""
+    from edgecd.console import Console
+    from edgecd.tasks import builtin_tasks
+
+    rows = [
+        {
+            "task": name,
+            "labels": list(task.labels),
+            "fields": list(task.template.fields),
+            "splits": list(task.splits),
+            "needs": f"hub data set {task.hub}" if task.hub else "nothing",
+        }
+        for name, task in builtin_tasks().items()
+    ]
+    _print(as_json, {"tasks": rows}, lambda: Console(False).table("built-in tasks", rows))
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """What this machine has: processor, memory, providers, versions."""
+    from edgecd.bench.machine import machine
+    from edgecd.console import Console
+
+    result = machine()
+    _print(as_json, result, lambda: Console(False).facts(result))
+
+
+def main() -> None:
+    """Entry point: one line for an error that a person can mend, and its exit code."""
+    try:
+        app(standalone_mode=True)
+    except EdgecdError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise SystemExit(error.exit_code) from None
+    except KeyboardInterrupt:
+        typer.echo("interrupted; --resume goes on from the last saved state", err=True)
+        raise SystemExit(130) from None
+    except BrokenPipeError:
+        raise SystemExit(0) from None
+
+
+def _print(as_json: bool, result: dict[str, Any], show: Callable[[], None]) -> None:
+    if as_json:
+        typer.echo(json.dumps(result, ensure_ascii=False))
+    else:
+        show()
+
+
+def _fields(given: list[str]) -> dict[str, str]:
+    fields = {}
+    for pair in given:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise InputError(f"--field {pair}: write name=value")
+        fields[name] = value
+    return fields
+
+
+def _names(text: str) -> list[str]:
+    return [] if text == "none" else [name.strip() for name in text.split(",") if name.strip()]

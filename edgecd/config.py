@@ -1,0 +1,138 @@
+"""What a training run is asked to do: one frozen dataclass, TOML in, resolved TOML out."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgecd.errors import InputError
+from edgecd.tasks import check_keys
+
+METHODS = ("cd", "pbft")
+ADAPTERS = ("lora", "bitfit", "full")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Every choice of `edgecd train`, with its default; None means "by method or adapter"."""
+
+    task: str = "mnli"
+    teacher: str = "facebook/opt-1.3b"
+    student: str = "facebook/opt-125m"
+    method: str = "cd"
+    adapter: str = "lora"
+    pattern: str | None = None
+    shots: int = 16
+    context_draws: int = 1
+    calibrate: bool = True
+    alpha: float = 0.8
+    temperature: float = 1.0
+    use_labels: bool = False
+    transfer: int = 2400
+    heldout: int = 1000
+    epochs: float | None = None
+    lr: float | None = None
+    batch_size: int = 16
+    lora_rank: int = 16
+    max_length: int = 256
+    patience: int = 4
+    seed: int = 0
+    device: str = "auto"
+    dtype: str = "auto"
+    scores: str | None = None
+
+    def __post_init__(self) -> None:
+        _one_of("method", self.method, METHODS)
+        _one_of("adapter", self.adapter, ADAPTERS)
+        _within("alpha", self.alpha, 0, 1)
+        _within("temperature", self.temperature, 1e-3, 1e3)
+        for name in ("shots", "seed"):
+            _within(name, getattr(self, name), 0, 2**31)
+        for name in ("transfer", "heldout", "batch_size", "lora_rank", "context_draws", "patience"):
+            _within(name, getattr(self, name), 1, 2**31)
+        _within("max_length", self.max_length, 8, 2**20)
+        for name in ("epochs", "lr"):
+            if getattr(self, name) is not None:
+                _within(name, getattr(self, name), 1e-9, 1e6)
+        if self.method == "pbft" and self.shots == 0 and not self.use_labels:
+            raise InputError("--method pbft learns from labelled examples: --shots 2 or more")
+
+    @property
+    def resolved_epochs(self) -> float:
+        """Passes over the training examples; the literature's 40 for few-shot PBFT."""
+        if self.epochs is not None:
+            return self.epochs
+        return 40.0 if self.method == "pbft" and not self.use_labels else 1.0
+
+    @property
+    def resolved_lr(self) -> float:
+        """Peak learning rate, by adapter unless given."""
+        if self.lr is not None:
+            return self.lr
+        return {"lora": 5e-4, "bitfit": 1e-3, "full": 2e-5}[self.adapter]
+
+
+def load_config(path: Path | None, flags: Mapping[str, Any]) -> TrainConfig:
+    """Defaults, overridden by the TOML file, overridden by the flags that are not None.
+
+    A relative task, model or scores path in the file is taken from the file's folder when it
+    exists there. Raises InputError for a missing file, bad TOML, an unknown key or a wrong type.
+    """
+    values: dict[str, Any] = {}
+    if path is not None:
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise InputError(f"{path}: no such file") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as bad:
+            raise InputError(f"{path}: not valid TOML: {bad}") from None
+        check_keys(values, {field.name for field in dataclasses.fields(TrainConfig)}, str(path))
+        for key in ("task", "teacher", "student", "scores"):
+            beside = path.parent / str(values.get(key, ""))
+            if key in values and beside.exists():
+                values[key] = str(beside)
+    values |= {key: value for key, value in flags.items() if value is not None}
+    hints = typing.get_type_hints(TrainConfig)
+    for key, value in values.items():
+        values[key] = _typed(key, value, hints[key], str(path) if path else "options")
+    return TrainConfig(**values)
+
+
+def to_toml(config: TrainConfig) -> str:
+    """The resolved configuration as TOML that `load_config` reads back to an equal one."""
+    lines = []
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if value is not None:
+            # JSON strings, numbers and booleans are TOML's, with ASCII escapes in common
+            lines.append(f"{field.name} = {json.dumps(value)}")
+    return "\n".join(lines) + "\n"
+
+
+def _typed(key: str, value: Any, hint: Any, where: str) -> Any:
+    kinds = hint.__args__ if isinstance(hint, types.UnionType) else (hint,)
+    if float in kinds and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        expected = " or ".join(kind.__name__ for kind in kinds if kind is not type(None))
+        raise InputError(f"{where}: {key} = {value!r} is not {expected}")
+    return value
+
+
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise InputError(f"--{name} {value}: choose one of {', '.join(known)}")
+
+
+def _within(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise InputError(
+            f"--{name.replace('_', '-')} {value:g}: must be from {low:g} to {high:g}"
+        )

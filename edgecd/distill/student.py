@@ -1,0 +1,145 @@
+"""The student: a classifier folded out of a language model, an adapter, and its merge."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    PreTrainedModel,
+)
+
+from edgecd.distill.models import (
+    LanguageModel,
+    label_head,
+    load_model_config,
+    load_tokenizer,
+)
+from edgecd.encoding import label_token_ids
+from edgecd.errors import InputError
+from edgecd.prompts import PromptTemplate
+
+
+def check_student(name: str, template: PromptTemplate, adapter: str) -> None:
+    """Raise InputError early, before any scoring, for what would fail when training starts."""
+    label_token_ids(load_tokenizer(name).backend_tokenizer, template, name)
+    if adapter == "bitfit":
+        with torch.device("meta"):
+            _biases(AutoModelForCausalLM.from_config(load_model_config(name)))
+
+
+def fold(lm: LanguageModel, template: PromptTemplate) -> PreTrainedModel:
+    """The language model as the standard `*ForSequenceClassification` of its family.
+
+    The label words' rows of the output head become its `score` layer, so the logits are the
+    language model's own for those words (last real token, no bias), and the rest of the head is
+    gone. Raises InputError when a word is not one token, or the family has no such class.
+    """
+    tokens = label_token_ids(lm.text_tokenizer, template, lm.name)
+    rows = label_head(lm.model, list(tokens.values()))
+    config = type(lm.model.config).from_dict(lm.model.config.to_dict())
+    config.id2label = dict(enumerate(template.labels))
+    config.label2id = {label: number for number, label in enumerate(template.labels)}
+    config.num_labels = len(template.labels)
+    config.pad_token_id = _pad_token(lm)
+    config.tie_word_embeddings = False  # the head that was tied is gone
+    try:
+        with torch.device("meta"):
+            model = AutoModelForSequenceClassification.from_config(config)
+    except ValueError:
+        raise InputError(
+            f"{lm.name}: transformers has no text-classification class for {config.model_type!r}"
+        ) from None
+    # The backbone is the same module tree under the same prefix: share it, copy nothing.
+    setattr(model, model.base_model_prefix, lm.model.base_model)
+    head = torch.nn.Linear(rows.shape[1], rows.shape[0], bias=False)
+    head.weight.data.copy_(rows)
+    model.score = head.to(lm.model.device, lm.model.dtype)
+    return model.eval()
+
+
+def add_adapter(model: PreTrainedModel, adapter: str, rank: int) -> Any:
+    """Make the adapter's parameters the only ones that train; returns the model to train.
+
+    `lora`: low-rank updates of every linear layer of the backbone, mergeable (no non-linearity
+    inside). `bitfit`: bias terms only. `full`: everything. Raises InputError for `bitfit` on a
+    model without biases.
+    """
+    if adapter == "full":
+        return model.requires_grad_(True)
+    if adapter == "bitfit":
+        model.requires_grad_(False)
+        for bias in _biases(model):
+            bias.requires_grad_(True)
+        return model
+    from peft import LoraConfig, get_peft_model
+    from transformers.pytorch_utils import Conv1D
+
+    linear = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, (torch.nn.Linear, Conv1D)) and name != "score"
+    ]
+    fan_in_fan_out = any(isinstance(module, Conv1D) for module in model.modules())
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=2 * rank,
+        lora_dropout=0.0,
+        target_modules=linear,
+        fan_in_fan_out=fan_in_fan_out,
+    )
+    return get_peft_model(model, config)
+
+
+def merge(trained: Any) -> PreTrainedModel:
+    """The plain classifier, with LoRA's updates added into its weights where there are any."""
+    merged = trained.merge_and_unload() if hasattr(trained, "merge_and_unload") else trained
+    model: PreTrainedModel = merged.requires_grad_(True).eval()
+    return model
+
+
+def trainable_state(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The parameters that train, by name."""
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}
+
+
+def load_trainable(model: torch.nn.Module, state: Mapping[str, torch.Tensor]) -> None:
+    """Copy saved values into the parameters that train."""
+    with torch.no_grad():
+        for name, parameter in trainable_state(model).items():
+            parameter.copy_(state[name])
+
+
+def save_checkpoint(model: PreTrainedModel, tokenizer: Any, folder: Path) -> None:
+    """Save a merged classifier as an ordinary Hugging Face folder (safetensors)."""
+    model.save_pretrained(folder, safe_serialization=True)
+    tokenizer.backend_tokenizer.no_padding()
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.save_pretrained(folder)
+
+
+def _biases(model: PreTrainedModel) -> list[torch.nn.Parameter]:
+    biases = [p for name, p in model.named_parameters() if name.endswith("bias")]
+    if not biases:
+        raise InputError(
+            f"--adapter bitfit trains bias terms, and a {model.config.model_type} model has "
+            "none: use --adapter lora"
+        )
+    return biases
+
+
+def _pad_token(lm: LanguageModel) -> int:
+    """A token that pads and never ends a prompt; the classifier finds the last token by it."""
+    for candidate in (
+        lm.tokenizer.pad_token_id,
+        lm.model.config.pad_token_id,
+        lm.tokenizer.eos_token_id,
+        lm.tokenizer.unk_token_id,
+    ):
+        if candidate is not None and 0 <= candidate < lm.model.config.vocab_size:
+            return int(candidate)
+    raise InputError(f"{lm.name}: the tokenizer has no pad, end or unknown token to pad with")

@@ -1,0 +1,285 @@
+"""The training loop: examples in label space, resumable, deterministic for a seed."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+
+from edgecd.distill.student import load_trainable, trainable_state
+from edgecd.files import read_json, write_json
+
+WARM_UP = 0.06
+SAVE_EVERY_S = 30.0
+
+
+@dataclass(frozen=True)
+class Item:
+    """One training example: prompt ids, the teacher's label probabilities, the true label."""
+
+    ids: Sequence[int]
+    target: Sequence[float] | None
+    label: int | None
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How to train: everything that the loop needs besides model and examples."""
+
+    epochs: float
+    lr: float
+    batch_size: int
+    alpha: float
+    temperature: float
+    patience: int
+    seed: int
+    autocast: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What training came to: optimizer steps done, best step, seconds spent in all sessions."""
+
+    steps: int
+    best_step: int
+    train_s: float
+
+
+def distillation_loss(
+    logits: torch.Tensor,
+    target: torch.Tensor,
+    has_target: torch.Tensor,
+    label: torch.Tensor,
+    alpha: float,
+    temperature: float,
+) -> torch.Tensor:
+    """alpha T^2 KL(teacher || student) + (1 - alpha) CE, in label space (arXiv 2412.13243).
+
+    logits, target [batch, labels]; `has_target` [batch] says where the teacher spoke; `label`
+    [batch] is -1 where unknown. Each term is a mean over the whole batch, so that an example
+    counts the same whatever company it is in.
+    """
+    student = torch.log_softmax(logits.float() / temperature, dim=-1)
+    teacher = torch.softmax(target / temperature, dim=-1)
+    divergence = (teacher * (torch.log(teacher.clamp_min(1e-12)) - student)).sum(-1)
+    kl = (divergence * has_target).sum() / len(logits)
+    ce = torch.nn.functional.cross_entropy(
+        logits.float(), label, ignore_index=-1, reduction="sum"
+    ) / len(logits)
+    return alpha * temperature**2 * kl + (1 - alpha) * ce
+
+
+def fit(
+    model: Any,
+    items: Sequence[Item],
+    monitor: Sequence[Item],
+    schedule: Schedule,
+    pad_id: int,
+    folder: Path,
+    log: Callable[[dict[str, Any]], None],
+    progress: Callable[[int, int], None],
+) -> Outcome:
+    """Train the parameters that require gradients; leaves the best ones in the model.
+
+    Evaluates four times an epoch on `monitor` (examples with teacher targets that are not
+    trained on; no labels needed) and stops after `patience` evaluations without a lower
+    divergence; without a monitor it runs to the end. State is saved in `folder` every half
+    minute and at each evaluation; a call that finds it goes on from there, to the same result.
+    """
+    per_epoch = math.ceil(len(items) / schedule.batch_size)
+    total = max(1, math.ceil(per_epoch * schedule.epochs))
+    evaluate_every = max(1, math.ceil(per_epoch / 4))
+    parameters = trainable_state(model)
+    optimizer = torch.optim.AdamW(parameters.values(), lr=schedule.lr, weight_decay=0.0)
+    state = {"step": 0, "best_step": 0, "best": 1e30, "bad": 0, "train_s": 0.0}
+    if (folder / "state.json").exists():
+        state = read_json(folder / "state.json")
+        _restore(model, optimizer, folder, state["step"])
+    model.train()
+    began = saved = time.monotonic()
+    spent = state["train_s"]
+    stopped = bool(monitor) and state["bad"] >= schedule.patience
+    for step, batch in _batches(items, schedule, total, start=state["step"]):
+        if stopped:
+            break
+        loss = _step(model, optimizer, batch, schedule, step, total, pad_id)
+        state["step"] = step + 1
+        line: dict[str, Any] = {"step": step + 1, "loss": loss}
+        if monitor and ((step + 1) % evaluate_every == 0 or step + 1 == total):
+            value = divergence(model, monitor, schedule.batch_size, pad_id)
+            line["monitor_kl"] = value
+            better = value < state["best"]
+            state["bad"] = 0 if better else state["bad"] + 1
+            if better:
+                state |= {"best": value, "best_step": step + 1}
+                _save_tensors(parameters, folder / "best.safetensors")
+            stopped = state["bad"] >= schedule.patience
+            saved = -math.inf
+        log(line)
+        if time.monotonic() - saved > SAVE_EVERY_S:
+            state["train_s"] = spent + time.monotonic() - began
+            _save(parameters, optimizer, folder, state)
+            saved = time.monotonic()
+        progress(step + 1, total)
+    state["train_s"] = spent + time.monotonic() - began
+    _save(parameters, optimizer, folder, state)
+    if monitor and (folder / "best.safetensors").exists():
+        load_trainable(model, load_file(folder / "best.safetensors"))
+    model.eval()
+    best = state["best_step"] if monitor else state["step"]
+    return Outcome(int(state["step"]), int(best), float(state["train_s"]))
+
+
+@torch.no_grad()
+def predict_logits(
+    model: Any, prompts: Sequence[Sequence[int]], batch_size: int, pad_id: int
+) -> NDArray[np.float32]:
+    """Logits [prompts, labels] in the order given; batches of similar length."""
+    was_training = model.training
+    model.eval()
+    rows: dict[int, NDArray[np.float32]] = {}
+    order = sorted(range(len(prompts)), key=lambda place: len(prompts[place]))
+    for start in range(0, len(order), batch_size):
+        places = order[start : start + batch_size]
+        inputs, mask = _pad([prompts[place] for place in places], pad_id, _device(model))
+        logits = model(input_ids=inputs, attention_mask=mask).logits.float().cpu().numpy()
+        rows |= dict(zip(places, logits, strict=True))
+    model.train(was_training)
+    return np.stack([rows[place] for place in range(len(prompts))])
+
+
+def divergence(model: Any, items: Sequence[Item], batch_size: int, pad_id: int) -> float:
+    """Mean KL(teacher || student) in nats over examples with targets."""
+    logits = torch.from_numpy(
+        predict_logits(model, [item.ids for item in items], 2 * batch_size, pad_id)
+    )
+    target = torch.tensor([list(item.target or ()) for item in items])
+    everywhere = torch.ones(len(items))
+    nowhere = torch.full((len(items),), -1)
+    return float(distillation_loss(logits, target, everywhere, nowhere, 1.0, 1.0))
+
+
+def _step(
+    model: Any,
+    optimizer: torch.optim.Optimizer,
+    batch: Sequence[Item],
+    schedule: Schedule,
+    step: int,
+    total: int,
+    pad_id: int,
+) -> float:
+    warm = max(1, round(total * WARM_UP))
+    factor = min((step + 1) / warm, (total - step) / max(1, total - warm))
+    for group in optimizer.param_groups:
+        group["lr"] = schedule.lr * factor
+    # Dropout depends on seed and step alone, so a resumed run draws the same masks.
+    torch.manual_seed(schedule.seed * 1_000_003 + step)
+    device = _device(model)
+    inputs, mask = _pad([item.ids for item in batch], pad_id, device)
+    width = model.config.num_labels
+    target = torch.tensor([list(item.target or [0.0] * width) for item in batch], device=device)
+    has_target = torch.tensor([float(item.target is not None) for item in batch], device=device)
+    label = torch.tensor(
+        [-1 if item.label is None else item.label for item in batch], device=device
+    )
+    wide = torch.autocast(device.type, torch.bfloat16) if schedule.autocast else nullcontext()
+    with wide:
+        logits = model(input_ids=inputs, attention_mask=mask).logits
+    loss = distillation_loss(
+        logits, target, has_target, label, schedule.alpha, schedule.temperature
+    )
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], 1.0)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return float(loss.detach())
+
+
+def _batches(
+    items: Sequence[Item], schedule: Schedule, total: int, start: int
+) -> Iterator[tuple[int, list[Item]]]:
+    """(step, batch) from `start` on; batches of similar length, a function of seed and epoch."""
+    step = 0
+    epoch = 0
+    size = schedule.batch_size
+    while step < total:
+        chance = np.random.default_rng([schedule.seed, epoch])
+        order = chance.permutation(len(items))
+        # Sort within windows, not over all: batches keep mixing from epoch to epoch.
+        batches: list[list[int]] = []
+        for window in range(0, len(order), 16 * size):
+            near = sorted(order[window : window + 16 * size], key=lambda i: len(items[i].ids))
+            batches += [near[begin : begin + size] for begin in range(0, len(near), size)]
+        for number in chance.permutation(len(batches)):
+            if step >= total:
+                return
+            if step >= start:
+                yield step, [items[place] for place in batches[number]]
+            step += 1
+        epoch += 1
+
+
+def _pad(
+    prompts: Sequence[Sequence[int]], pad_id: int, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    width = max(len(prompt) for prompt in prompts)
+    inputs = torch.full((len(prompts), width), pad_id)
+    mask = torch.zeros(len(prompts), width, dtype=torch.long)
+    for row, prompt in enumerate(prompts):
+        inputs[row, : len(prompt)] = torch.tensor(list(prompt))
+        mask[row, : len(prompt)] = 1
+    return inputs.to(device), mask.to(device)
+
+
+def _device(model: Any) -> torch.device:
+    device: torch.device = next(model.parameters()).device
+    return device
+
+
+def _save_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    part = path.with_name(f".{path.name}.part")
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, part)
+    part.replace(path)
+
+
+def _save(
+    parameters: dict[str, torch.Tensor],
+    optimizer: torch.optim.Optimizer,
+    folder: Path,
+    state: dict[str, Any],
+) -> None:
+    """Write parameters and Adam's moments under the step's own name, then point to them."""
+    tensors = {f"parameter/{name}": value for name, value in parameters.items()}
+    for name, value in parameters.items():
+        for moment in ("exp_avg", "exp_avg_sq"):
+            if value in optimizer.state:
+                tensors[f"{moment}/{name}"] = optimizer.state[value][moment]
+    name = f"step-{state['step']}.safetensors"
+    _save_tensors(tensors, folder / name)
+    write_json(folder / "state.json", json.loads(json.dumps(state)))
+    for old in folder.glob("step-*.safetensors"):
+        if old.name != name:
+            old.unlink()
+
+
+def _restore(model: Any, optimizer: torch.optim.Optimizer, folder: Path, step: int) -> None:
+    tensors = load_file(folder / f"step-{step}.safetensors")
+    parameters = trainable_state(model)
+    load_trainable(model, {name: tensors[f"parameter/{name}"] for name in parameters})
+    for name, value in parameters.items():
+        if f"exp_avg/{name}" in tensors:
+            optimizer.state[value] = {
+                "step": torch.tensor(float(step)),
+                "exp_avg": tensors[f"exp_avg/{name}"].to(value.device),
+                "exp_avg_sq": tensors[f"exp_avg_sq/{name}"].to(value.device),
+            }

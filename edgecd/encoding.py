@@ -1,0 +1,112 @@
+"""Text to token ids: one function for teacher, student and device, so that they cannot differ.
+
+Works on a `tokenizers.Tokenizer` alone. Transformers' fast tokenizers carry one inside
+(`backend_tokenizer`), which is also what `tokenizer.json` of a bundle is saved from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edgecd.errors import InputError
+from edgecd.prompts import PromptTemplate, value_of
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Token ids of one prompt, and whether a field had to be shortened to fit."""
+
+    ids: list[int]
+    shortened: bool
+
+
+def token_ids(tokenizer: Tokenizer, text: str, special: bool) -> list[int]:
+    """Token ids of `text`; `special` adds what the tokenizer puts in front (OPT's `</s>`)."""
+    ids: list[int] = tokenizer.encode(text, add_special_tokens=special).ids
+    return ids
+
+
+def encode_prompt(
+    tokenizer: Tokenizer,
+    template: PromptTemplate,
+    fields: Mapping[str, str],
+    max_length: int,
+    special: bool = True,
+) -> Encoded:
+    """Encode one input, shortening its longest fields from their ends until it fits.
+
+    The pattern itself is never cut: the label's word must still follow its tail. Raises
+    InputError when a field is missing, or when the pattern alone is over `max_length` tokens.
+    """
+    ids = token_ids(tokenizer, template.render(fields), special)
+    if len(ids) <= max_length:
+        return Encoded(ids, False)
+    spans = {
+        name: tokenizer.encode(value_of(fields, name), add_special_tokens=False).offsets
+        for name in template.fields
+    }
+    lengths = [len(spans[name]) for name in template.fields]
+    level = _level(lengths, max_length - (len(ids) - sum(lengths)))
+    while level >= 0:
+        cut = {
+            name: fields[name][: spans[name][level - 1][1] if level else 0]
+            if len(spans[name]) > level
+            else fields[name]
+            for name in template.fields
+        }
+        ids = token_ids(tokenizer, template.render(cut), special)
+        if len(ids) <= max_length:
+            return Encoded(ids, True)
+        level -= 1  # tokens merge differently at the cut; rarely more than once
+    raise InputError(
+        f"the template alone has {len(ids)} tokens, more than max_length {max_length}: "
+        "raise --max-length or shorten the template"
+    )
+
+
+def _level(lengths: Sequence[int], budget: int) -> int:
+    """The largest level at which sum(min(length, level)) fits into the budget (0 if none)."""
+    low, high = 0, max(lengths)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if sum(min(length, middle) for length in lengths) <= budget:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def label_token_ids(
+    tokenizer: Tokenizer, template: PromptTemplate, model_name: str
+) -> dict[str, int]:
+    """The one token that each label's word becomes right after the pattern.
+
+    Checked where it matters, behind the template's tail: `" True"` and `"True"` are different
+    tokens. Raises InputError, showing the tokens, when a word is split, merges with the tail,
+    or shares its token with another label.
+    """
+    before = token_ids(tokenizer, "x" + template.tail, special=False)
+    tokens: dict[str, int] = {}
+    for label, word in template.verbalizer.items():
+        after = token_ids(tokenizer, "x" + template.tail + word, special=False)
+        if after[: len(before)] != before or len(after) != len(before) + 1:
+            split = [tokenizer.id_to_token(token) for token in after[-6:]]
+            raise InputError(
+                f"label {label!r}: its word {word!r} is not one token of its own after "
+                f"{template.tail!r} for {model_name} (the text ends in the tokens {split}): choose "
+                "another word in [labels]; most models want a leading space"
+            )
+        tokens[label] = after[-1]
+    for label, token in tokens.items():
+        other = next(name for name, same in tokens.items() if same == token)
+        if other != label:
+            raise InputError(
+                f"labels {other!r} and {label!r} share the token {tokenizer.id_to_token(token)!r} "
+                f"for {model_name}: choose another word for one of them"
+            )
+    return tokens

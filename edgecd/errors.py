@@ -1,0 +1,38 @@
+"""Errors that a person can act on: what went wrong, where, and the cure."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+
+class EdgecdError(Exception):
+    """Base of every error that edgecd raises on purpose; `exit_code` is the command's."""
+
+    exit_code = 2
+
+
+class InputError(EdgecdError):
+    """Wrong use or bad input: a file, an option, a model that does not fit."""
+
+
+class CheckFailed(EdgecdError):
+    """A check said no: the export's gate, or `verify`."""
+
+    exit_code = 1
+
+
+class MissingExtra(EdgecdError):
+    """A command needs packages that an extra installs."""
+
+
+def require(module: str, extra: str) -> ModuleType:
+    """Import `module`, or raise MissingExtra with the one command that installs it."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as missing:
+        if (missing.name or "").split(".")[0] != module.split(".")[0]:
+            raise
+        raise MissingExtra(
+            f"this needs {module.split('.')[0]}, which is not installed: pip install 'edgecd[{extra}]'"
+        ) from None

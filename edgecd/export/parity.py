@@ -1,0 +1,175 @@
+"""The export's gate: a graph's answers against the PyTorch checkpoint's, on held-out examples."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgecd.encoding import Encoded, encode_prompt
+from edgecd.errors import InputError
+from edgecd.prompts import PromptTemplate
+from edgecd.runtime.predictor import Predictor, batches, padded
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedModel
+
+HELDOUT = "heldout.jsonl"
+MAX_FP32_LOGIT_DIFF = 1e-3
+CALIBRATION_EXAMPLES = 64
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Encoded held-out examples, each with the column of its label (-1 without one)."""
+
+    encoded: list[Encoded]
+    gold: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Figures:
+    """How far a graph is from the checkpoint; accuracies are null without labels."""
+
+    examples: int
+    label_flips: int
+    max_abs_logit_diff: float
+    accuracy_checkpoint: float | None
+    accuracy_bundle: float | None
+
+    @property
+    def flips_pct(self) -> float:
+        """Share of examples whose label differs from the checkpoint's, in percent."""
+        return 100 * self.label_flips / self.examples
+
+
+def read_heldout(run: Path, tokenizer: Tokenizer, template: PromptTemplate, limit: int) -> HeldOut:
+    """The run's held-out examples, encoded to at most `limit` tokens as the device does it.
+
+    Raises InputError, with the line, for a file that is missing, short or malformed.
+    """
+    path = run / HELDOUT
+    if not path.exists():
+        raise InputError(
+            f"{path} is missing: the gate compares predictions on held-out examples; train the run "
+            'again, or write lines {"id": ..., "fields": {...}, "label": ...} there'
+        )
+    encoded, gold = [], []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            label = row.get("label")
+            encoded.append(encode_prompt(tokenizer, template, row["fields"], limit))
+            gold.append(template.labels.index(label) if label is not None else -1)
+        except InputError as bad:
+            raise InputError(f"{path}:{number}: {bad}") from None
+        except (ValueError, KeyError, TypeError, AttributeError) as bad:
+            raise InputError(
+                f"{path}:{number}: not a held-out example ({bad!r}): expected "
+                '{"id": ..., "fields": {...}, "label": one of the labels or null}'
+            ) from None
+    if len(encoded) < 2:
+        raise InputError(f"{path} has {len(encoded)} examples: the gate needs at least 2")
+    return HeldOut(encoded, np.array(gold))
+
+
+def split(heldout: HeldOut) -> tuple[list[Encoded], HeldOut]:
+    """(calibration, gate): disjoint, so that the gate sees nothing that was tuned on it.
+
+    Every fourth example calibrates, up to CALIBRATION_EXAMPLES.
+    """
+    places = range(len(heldout.encoded))
+    calibration = set(list(places)[::4][:CALIBRATION_EXAMPLES])
+    gate = [place for place in places if place not in calibration]
+    return (
+        [heldout.encoded[place] for place in sorted(calibration)],
+        HeldOut([heldout.encoded[place] for place in gate], heldout.gold[gate]),
+    )
+
+
+def checkpoint_logits(
+    model: PreTrainedModel, encoded: Sequence[Encoded], pad_token_id: int
+) -> NDArray[np.float32]:
+    """What the PyTorch model says, float32 [examples, labels]; right padded, by similar length."""
+    import torch
+
+    logits = np.zeros((len(encoded), model.config.num_labels), np.float32)
+    with torch.inference_mode():
+        for places in batches([len(one.ids) for one in encoded]):
+            ids, mask = padded([encoded[place] for place in places], pad_token_id)
+            rows = model(input_ids=torch.from_numpy(ids), attention_mask=torch.from_numpy(mask))
+            logits[places] = rows.logits.float().numpy()
+    return logits
+
+
+def measure(
+    predictor: Predictor, gate: HeldOut, reference: NDArray[np.float32], max_flips_pct: float
+) -> Figures:
+    """Compare the device's code with the checkpoint's logits, in batches and one at a time.
+
+    Dynamic quantization takes its scale from the whole batch, so the two differ; the worse one
+    counts. One at a time is skipped when the batches are already over `max_flips_pct`.
+    """
+    batched = compare(predictor.run(gate.encoded), reference, gate.gold)
+    if batched.flips_pct > max_flips_pct:
+        return batched
+    rows = np.concatenate([predictor.run([one]) for one in gate.encoded])
+    alone = compare(rows, reference, gate.gold)
+    return max(batched, alone, key=lambda one: (one.label_flips, one.max_abs_logit_diff))
+
+
+def compare(
+    logits: NDArray[np.float32], reference: NDArray[np.float32], gold: NDArray[np.int64]
+) -> Figures:
+    """Figures of `logits` against `reference`, both [examples, labels]."""
+    answers, expected = logits.argmax(-1), reference.argmax(-1)
+    # A graph that gives NaN must not pass as "equal".
+    flips = (answers != expected) | ~np.isfinite(logits).all(-1)
+    labelled = gold >= 0
+
+    def accuracy(columns: NDArray[np.int64]) -> float | None:
+        return float((columns == gold)[labelled].mean()) if labelled.any() else None
+
+    difference = np.abs(logits.astype(np.float64) - reference)
+    return Figures(
+        examples=len(gold),
+        label_flips=int(flips.sum()),
+        max_abs_logit_diff=float(np.nan_to_num(difference, nan=1e30, posinf=1e30).max()),
+        accuracy_checkpoint=accuracy(expected),
+        accuracy_bundle=accuracy(answers),
+    )
+
+
+def passes(figures: Figures, precision: str, max_flips_pct: float) -> bool:
+    """Whether the gate lets a graph through; fp32 must also give nearly the same logits."""
+    exact_enough = precision != "fp32" or figures.max_abs_logit_diff <= MAX_FP32_LOGIT_DIFF
+    return exact_enough and figures.flips_pct <= max_flips_pct
+
+
+def tried_table(tried: Sequence[Mapping[str, Any]]) -> str:
+    """A plain text table of the treatments that were tried, for messages to people."""
+    rows = [("treatment", "flips %", "accuracy", "max logit diff", "bytes")]
+    for one in tried:
+        accuracy = one["accuracy_bundle"]
+        rows.append(
+            (
+                str(one["treatment"]),
+                f"{one['flips_pct']:.2f}",
+                "-" if accuracy is None else f"{accuracy:.3f}",
+                f"{one['max_abs_logit_diff']:.3g}",
+                f"{one['size_bytes']:,}",
+            )
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )

@@ -1,0 +1,99 @@
+"""What the export reads from a run folder: `run.json` and the merged checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgecd.errors import InputError, require
+from edgecd.files import read_json
+from edgecd.prompts import PromptTemplate
+from edgecd.runtime.predictor import load_tokenizer
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedModel
+
+_HOW_MADE = (
+    "teacher",
+    "student",
+    "method",
+    "adapter",
+    "shots",
+    "seed",
+    "fingerprints",
+    "versions",
+)
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A finished run: its task, prompt, tokenizer, and how it was made."""
+
+    task: str
+    template: PromptTemplate
+    max_length: int
+    pad_token_id: int
+    made: Mapping[str, Any]
+    tokenizer: Tokenizer
+
+
+def load_run(run: Path) -> tuple[RunFolder, PreTrainedModel]:
+    """A run's facts, and its checkpoint in fp32; InputError says what is missing."""
+    if not run.is_dir():
+        raise InputError(f"{run}: no such run folder")
+    facts = read_json(run / "run.json")
+    try:
+        task = facts["task"]
+        template = PromptTemplate(task["template"], dict(task["labels"]))
+        name, max_length = str(task["name"]), int(facts["max_length"])
+    except (KeyError, TypeError, ValueError) as bad:
+        raise InputError(
+            f"{run / 'run.json'} is not of a run ({bad!r}): train the run again"
+        ) from None
+    checkpoint = run / "checkpoint"
+    for needed in ("config.json", "tokenizer.json"):
+        if not (checkpoint / needed).exists():
+            raise InputError(
+                f"{checkpoint / needed} is missing: the training has not ended; "
+                "go on with edgecd train --resume"
+            )
+    model = _load_model(checkpoint)
+    columns = tuple(model.config.id2label[n] for n in range(model.config.num_labels))
+    if columns != template.labels:
+        raise InputError(
+            f"{checkpoint}: its labels are {', '.join(columns)}, and the task's in run.json "
+            f"{', '.join(template.labels)}: train the run again"
+        )
+    if model.config.pad_token_id is None:
+        raise InputError(f"{checkpoint / 'config.json'} has no pad_token_id: train the run again")
+    folder = RunFolder(
+        task=name,
+        template=template,
+        max_length=max_length,
+        pad_token_id=model.config.pad_token_id,
+        made={key: _public(facts.get(key)) for key in _HOW_MADE},
+        tokenizer=load_tokenizer(checkpoint / "tokenizer.json"),
+    )
+    return folder, model
+
+
+def _load_model(checkpoint: Path) -> PreTrainedModel:
+    torch = require("torch", "train")
+    transformers = require("transformers", "train")
+    transformers.utils.logging.disable_progress_bar()  # seconds; the caller reports progress
+    try:
+        model: PreTrainedModel = transformers.AutoModelForSequenceClassification.from_pretrained(
+            checkpoint, dtype=torch.float32, local_files_only=True, use_safetensors=True
+        )
+    except (OSError, ValueError) as bad:
+        reason = str(bad).strip().splitlines()[0]
+        raise InputError(f"{checkpoint} cannot be loaded: {reason}") from None
+    return model.eval()
+
+
+def _public(value: Any) -> Any:
+    """A bundle is published: of a model in a local folder, only the folder's name goes with it."""
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value

@@ -1,0 +1,61 @@
+"""The Hugging Face hub, asked once and briefly, so that nobody waits on a dead network."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from edgecd.errors import InputError, require
+
+TIMEOUT_S = 4
+
+
+def resolve_model(name: str) -> str:
+    """A hub id that can be loaded now: `name` itself, or its local snapshot when offline.
+
+    Raises InputError within ten seconds when the hub has no such model, or cannot be reached
+    and nothing is cached, and names the local alternative.
+    """
+    return _resolve(
+        name,
+        "model",
+        lambda api: api.model_info(name, timeout=TIMEOUT_S),
+        "give a local model folder or a .gguf file instead",
+    )
+
+
+def resolve_dataset(name: str) -> str:
+    """The same for a dataset; the local alternative is a file in the task's [data]."""
+    return _resolve(
+        name,
+        "dataset",
+        lambda api: api.dataset_info(name, timeout=TIMEOUT_S),
+        "write a task file whose [data] names local .jsonl, .csv, .tsv or .parquet files",
+    )
+
+
+def _resolve(name: str, kind: str, ask: Callable[[Any], Any], cure: str) -> str:
+    hub = require("huggingface_hub", "train")
+    failure: list[Exception] = []
+
+    def attempt() -> None:
+        try:
+            ask(hub.HfApi())
+        except Exception as error:  # the HTTP library, and so its errors, differ by hub version
+            failure.append(error)
+
+    # In a thread, because a name server that does not answer ignores the HTTP timeout.
+    thread = threading.Thread(target=attempt, daemon=True)
+    thread.start()
+    thread.join(2 * TIMEOUT_S)
+    if not thread.is_alive() and not failure:
+        return name
+    try:
+        return str(hub.snapshot_download(name, repo_type=kind, local_files_only=True))
+    except Exception:
+        reason = f"{type(failure[0]).__name__}: {failure[0]}" if failure else "no answer"
+        reason = " ".join(reason.split())[:200]
+    if failure and "NotFound" in type(failure[0]).__name__:
+        raise InputError(f"the hub has no {kind} {name!r} (or it is private): {cure}")
+    raise InputError(f"{kind} {name!r}: the hub cannot be reached ({reason}). Offline, {cure}")

@@ -1,0 +1,91 @@
+"""Measures of a classifier's answers, in numpy alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from edgecd.errors import InputError
+
+ECE_BINS = 15
+RESAMPLES = 2_000
+
+
+def accuracy(predicted: ArrayLike, expected: ArrayLike) -> float:
+    """Share of answers that are right; InputError when empty or of different lengths."""
+    ours, theirs = _pair(predicted, expected)
+    return float(np.mean(ours == theirs))
+
+
+def agreement(one: ArrayLike, other: ArrayLike) -> float:
+    """Share of inputs that two systems give the same label."""
+    return accuracy(one, other)
+
+
+def macro_f1(predicted: ArrayLike, expected: ArrayLike) -> float:
+    """Unweighted mean of each label's F1, over the labels that occur in either sequence."""
+    ours, theirs = _pair(predicted, expected)
+    scores = []
+    for label in np.union1d(ours, theirs):
+        both = np.sum((ours == label) & (theirs == label))
+        scores.append(2 * both / (np.sum(ours == label) + np.sum(theirs == label)))
+    return float(np.mean(scores))
+
+
+def expected_calibration_error(
+    probabilities: ArrayLike, expected: ArrayLike, bins: int = ECE_BINS
+) -> float:
+    """Mean gap between confidence and accuracy over equal-width bins (arXiv 1706.04599).
+
+    `probabilities` [examples, labels]; `expected` holds the columns of the right labels. The
+    confidence is the largest probability; bin i covers (i / bins, (i + 1) / bins].
+    """
+    rows = np.asarray(probabilities, dtype=np.float64)
+    right, truth = _pair(rows.argmax(axis=-1), expected)
+    confidence = rows.max(axis=-1)
+    place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    error = 0.0
+    for number in np.unique(place):
+        inside = place == number
+        gap = np.mean(right[inside] == truth[inside]) - np.mean(confidence[inside])
+        error += float(abs(gap) * np.mean(inside))
+    return error
+
+
+def bootstrap_interval(
+    values: ArrayLike, seed: int = 0, resamples: int = RESAMPLES, level: float = 0.95
+) -> tuple[float, float]:
+    """Percentile-bootstrap interval of the mean of one value per example.
+
+    With 0/1 for wrong and right this is an accuracy's interval; with differences of two systems
+    on the same examples, the paired interval of their difference. The seed fixes the result.
+    """
+    sample = np.asarray(values, dtype=np.float64)
+    if sample.ndim != 1 or len(sample) == 0:
+        raise InputError("a bootstrap interval needs one value for each of one or more examples")
+    chance = np.random.default_rng(seed)
+    count = len(sample)
+    means = [sample[chance.integers(0, count, count)].mean() for _ in range(resamples)]
+    tail = (1 - level) / 2
+    low, high = np.quantile(means, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def log_softmax(scores: ArrayLike) -> NDArray[np.float64]:
+    """Row-wise log-softmax of [examples, labels]."""
+    rows = np.asarray(scores, dtype=np.float64)
+    shifted = rows - rows.max(axis=-1, keepdims=True)
+    normal: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return normal
+
+
+def _pair(one: ArrayLike, other: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
+    ours, theirs = np.asarray(one), np.asarray(other)
+    if ours.shape != theirs.shape or ours.ndim != 1 or len(ours) == 0:
+        raise InputError(
+            f"cannot compare answers of shapes {ours.shape} and {theirs.shape}: "
+            "there must be as many of both, and at least one"
+        )
+    return ours, theirs

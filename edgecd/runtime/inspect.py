@@ -1,0 +1,60 @@
+"""What a bundle is, how it was made, its figures: read from the manifest, nothing is run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgecd.bundle import read_manifest
+from edgecd.card import flat
+from edgecd.manifest import MANIFEST
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_SAID_ELSEWHERE = ("bundle", "labels", "inputs", "outputs", "fields", "files")
+
+
+def describe(path: str | Path) -> dict[str, Any]:
+    """The facts of a bundle as one JSON object; InputError when it is not a bundle."""
+    folder = Path(path)
+    manifest = read_manifest(folder)
+    facts = asdict(manifest)
+    samples = facts.pop("samples")
+    return {
+        "bundle": str(folder),
+        **facts,
+        "fields": list(manifest.prompt.fields),
+        "samples": len(samples),
+        "size_bytes": (folder / MANIFEST).stat().st_size
+        + sum(record.size_bytes for record in manifest.files.values()),
+    }
+
+
+def render(description: Mapping[str, Any]) -> Table:
+    """The same facts for people; nested ones get a row each."""
+    from rich.table import Table
+    from rich.text import Text
+
+    rows = Table(title=Text(str(description["bundle"])), show_header=False, title_justify="left")
+    rows.add_column(style="bold", no_wrap=True)
+    rows.add_column(overflow="fold")
+    for name, value in _rows(description):
+        rows.add_row(Text(name), Text(value))  # Text: a label such as [red] is not markup
+    return rows
+
+
+def _rows(description: Mapping[str, Any]) -> list[tuple[str, str]]:
+    facts = dict(description)
+    words = facts.pop("verbalizer").items()
+    files = {f"file {name}": f"{one['size_bytes']:,} bytes" for name, one in facts["files"].items()}
+    shown = {
+        "labels": ", ".join(f"{label} = {word!r}" for label, word in words),
+        "size": f"{facts.pop('size_bytes') / 1e6:.1f} MB",
+        **{key: value for key, value in facts.items() if key not in _SAID_ELSEWHERE},
+        "parity": {key: value for key, value in facts["parity"].items() if key != "tried"},
+        **files,
+    }
+    return flat(shown)

@@ -1,0 +1,179 @@
+"""Runs a bundle: text in, label and probabilities out, with onnxruntime and no PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgecd.bundle import check_files, read_manifest
+from edgecd.encoding import Encoded, encode_prompt
+from edgecd.errors import InputError
+from edgecd.manifest import LOADED, MODEL, TOKENIZER, Manifest
+from edgecd.prompts import value_of
+from edgecd.runtime.session import LOGITS, check_signature, first_line, open_session
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+    from tokenizers import Tokenizer
+
+# One batch: at most so many rows, and tokens with their padding. More gains nothing on a CPU and
+# costs memory.
+BATCH_ROWS = 32
+BATCH_TOKENS = 4_096
+
+Input = str | Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The most probable label, every label's probability, and whether the input was shortened."""
+
+    label: str
+    probabilities: dict[str, float]
+    shortened: bool
+
+
+class Predictor:
+    """A loaded bundle; safe to share between threads."""
+
+    def __init__(self, manifest: Manifest, tokenizer: Tokenizer, session: InferenceSession) -> None:
+        check_signature(session, manifest)
+        self.manifest = manifest
+        self.tokenizer = tokenizer
+        self.session = session
+        self.template = manifest.prompt
+
+    @classmethod
+    def load(cls, path: str | Path, provider: str = "cpu", threads: int | None = None) -> Predictor:
+        """Load a bundle folder, hashes checked; `provider` is `cpu`, `cuda` or `auto`.
+
+        `threads` is the number of threads of one prediction (None: onnxruntime's choice). Raises
+        InputError for what is not a bundle or cannot run here, CheckFailed for changed files.
+        """
+        folder = Path(path)
+        manifest = read_manifest(folder)
+        check_files(folder, manifest, LOADED)
+        tokenizer = load_tokenizer(folder / TOKENIZER)
+        return cls(manifest, tokenizer, open_session(folder / MODEL, provider, threads))
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels, in the order of the logits' columns."""
+        return self.manifest.labels
+
+    def predict(self, item: Input) -> Prediction:
+        """The label of one input: its fields, or plain text when the template has one field."""
+        return self.predict_batch([item])[0]
+
+    def predict_batch(self, items: Sequence[Input]) -> list[Prediction]:
+        """The labels of any number of inputs, in the same order."""
+        encoded = self.encode(items)
+        return [
+            Prediction(
+                self.labels[int(row.argmax())],
+                dict(zip(self.labels, row.tolist(), strict=True)),
+                one.shortened,
+            )
+            for one, row in zip(encoded, softmax(self.run(encoded)), strict=True)
+        ]
+
+    def logits(self, items: Sequence[Input]) -> NDArray[np.float32]:
+        """Raw scores, float32 [inputs, labels]."""
+        return self.run(self.encode(items))
+
+    def fields(self, item: Input) -> dict[str, str]:
+        """The template's fields of one input; InputError when one is missing or not text."""
+        names = self.template.fields
+        if isinstance(item, str):
+            if len(names) != 1:
+                raise InputError(
+                    f"the template has the fields {', '.join(names)}: give each by name, "
+                    "not one plain text"
+                )
+            item = {names[0]: item}
+        if not isinstance(item, Mapping):
+            raise InputError(f"an input is text or named fields, not {type(item).__name__}")
+        fields = {name: value_of(item, name) for name in names}
+        for name, text in fields.items():
+            if any("\ud800" <= letter <= "\udfff" for letter in text):
+                raise InputError(f"field {name!r} is not valid Unicode text")
+        return fields
+
+    def encode(self, items: Sequence[Input]) -> list[Encoded]:
+        """Token ids of the prompts; InputError names the place of an input that is wrong."""
+        if isinstance(items, str | Mapping):
+            raise InputError("expected a list of inputs, not a single one")
+        encoded = []
+        for place, item in enumerate(items):
+            try:
+                encoded.append(
+                    encode_prompt(
+                        self.tokenizer, self.template, self.fields(item), self.manifest.max_length
+                    )
+                )
+            except InputError as bad:
+                raise InputError(f"input {place}: {bad}" if len(items) > 1 else str(bad)) from None
+        return encoded
+
+    def run(self, encoded: Sequence[Encoded]) -> NDArray[np.float32]:
+        """Scores of encoded prompts, float32 [prompts, labels]; batched by similar length."""
+        logits = np.zeros((len(encoded), len(self.labels)), np.float32)
+        for places in batches([len(one.ids) for one in encoded]):
+            ids, mask = padded([encoded[place] for place in places], self.manifest.pad_token_id)
+            try:
+                (rows,) = self.session.run([LOGITS], {"input_ids": ids, "attention_mask": mask})
+            except Exception as bad:  # onnxruntime's own exceptions share no base class
+                raise InputError(f"onnxruntime cannot run the graph: {first_line(bad)}") from None
+            logits[places] = rows
+        return logits
+
+
+def load_tokenizer(path: Path) -> Tokenizer:
+    """A `tokenizer.json`, without truncation or padding of its own."""
+    from tokenizers import Tokenizer
+
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as bad:  # tokenizers raises bare Exception
+        raise InputError(f"{path} is not a tokenizer: {first_line(bad)}") from None
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def batches(lengths: Sequence[int]) -> Iterator[list[int]]:
+    """Places of prompts, shortest first, in batches of at most BATCH_ROWS and BATCH_TOKENS."""
+    batch: list[int] = []
+    for place in sorted(range(len(lengths)), key=lengths.__getitem__):
+        full = (len(batch) + 1) * lengths[place] > BATCH_TOKENS or len(batch) == BATCH_ROWS
+        if batch and full:
+            yield batch
+            batch = []
+        batch.append(place)
+    if batch:
+        yield batch
+
+
+def padded(
+    encoded: Sequence[Encoded], pad_token_id: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(ids, mask), int64 [prompts, longest], padded on the right."""
+    longest = max(len(one.ids) for one in encoded)
+    ids = np.full((len(encoded), longest), pad_token_id, np.int64)
+    mask = np.zeros_like(ids)
+    for row, one in enumerate(encoded):
+        ids[row, : len(one.ids)] = one.ids
+        mask[row, : len(one.ids)] = 1
+    return ids, mask
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Probabilities of each row."""
+    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True, initial=-1e38))
+    probabilities: NDArray[np.float64] = shifted / shifted.sum(axis=-1, keepdims=True)
+    return probabilities

@@ -1,0 +1,110 @@
+"""Opening an ONNX graph with onnxruntime, on exactly the provider that was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgecd.errors import CheckFailed, InputError, require
+from edgecd.manifest import Manifest, TensorSpec
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+PROVIDERS = ("cpu", "cuda", "auto")
+INPUTS = ("input_ids", "attention_mask")
+LOGITS = "logits"
+_CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+_DTYPES = {"tensor(int64)": "int64", "tensor(int32)": "int32", "tensor(float)": "float32"}
+
+
+def open_session(
+    model: Path, provider: str = "cpu", threads: int | None = None
+) -> InferenceSession:
+    """A session over an ONNX file; `threads` is for one operator (None: onnxruntime's choice).
+
+    Raises InputError when the provider is not there or the file is no graph that onnxruntime can
+    run, MissingExtra without onnxruntime. `auto` takes the GPU when there is one.
+    """
+    if provider not in PROVIDERS:
+        raise InputError(f"unknown provider {provider!r}: choose one of {', '.join(PROVIDERS)}")
+    if threads is not None and threads < 1:
+        raise InputError(f"threads must be at least 1, not {threads}")
+    ort = require("onnxruntime", "cpu")
+    has_cuda = _CUDA in ort.get_available_providers()
+    if provider == "cuda" and not has_cuda:
+        raise InputError(_no_cuda(f"this onnxruntime ({ort.__version__}) is built without it"))
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads or 0
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # Threads spin within a call, where it saves latency, and rest between calls.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    names = [_CUDA, _CPU] if has_cuda and provider != "cpu" else [_CPU]
+    try:
+        session: InferenceSession = ort.InferenceSession(str(model), options, providers=names)
+    except Exception as bad:  # onnxruntime's own exceptions share no base class
+        raise InputError(
+            f"{model}: onnxruntime {ort.__version__} cannot load it: {first_line(bad)}"
+        ) from None
+    # onnxruntime goes on with the CPU when CUDA's libraries are missing, with only a warning.
+    if provider == "cuda" and _CUDA not in session.get_providers():
+        raise InputError(_no_cuda("its libraries (CUDA, cuDNN) could not be loaded"))
+    return session
+
+
+def signature(session: InferenceSession) -> tuple[dict[str, TensorSpec], dict[str, TensorSpec]]:
+    """The graph's inputs and outputs as a manifest writes them."""
+    return _specs(session.get_inputs()), _specs(session.get_outputs())
+
+
+def check_signature(session: InferenceSession, manifest: Manifest) -> None:
+    """Raise CheckFailed when the graph is not what the manifest says, or not a classifier."""
+    inputs, outputs = signature(session)
+    for what, graph, said in (
+        ("inputs", inputs, manifest.inputs),
+        ("outputs", outputs, manifest.outputs),
+    ):
+        if graph != said:
+            raise CheckFailed(f"the graph's {what} are {_words(graph)}, not {_words(said)}")
+    if set(inputs) != set(INPUTS) or LOGITS not in outputs:
+        raise CheckFailed(
+            f"the graph takes {', '.join(inputs)} and gives {', '.join(outputs)}: "
+            f"a bundle's takes {', '.join(INPUTS)} and gives {LOGITS}"
+        )
+    if any(spec.dtype != "int64" for spec in inputs.values()):
+        raise CheckFailed("the graph's inputs must be int64")
+    if outputs[LOGITS].dtype != "float32" or outputs[LOGITS].shape[1:] != (len(manifest.labels),):
+        raise CheckFailed(
+            f"the graph's logits are {outputs[LOGITS]}: they must be float32, "
+            f"one column for each of the {len(manifest.labels)} labels"
+        )
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's text, for a message to people."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:400]
+
+
+def _specs(tensors: Any) -> dict[str, TensorSpec]:
+    return {
+        tensor.name: TensorSpec(
+            _DTYPES.get(tensor.type, tensor.type),
+            tuple("any" if size is None else size for size in tensor.shape),
+        )
+        for tensor in tensors
+    }
+
+
+def _words(specs: Mapping[str, TensorSpec]) -> str:
+    return ", ".join(f"{name} {spec.dtype}{list(spec.shape)}" for name, spec in specs.items())
+
+
+def _no_cuda(why: str) -> str:
+    return (
+        f"provider 'cuda' is not available: {why}; install the GPU build "
+        "(pip uninstall onnxruntime; pip install 'edgecd[gpu]') and NVIDIA's driver, "
+        "or use --provider cpu"
+    )

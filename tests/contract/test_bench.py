@@ -1,0 +1,341 @@
+"""The benchmark end to end on tiny models: its figures are right, and it goes on after a kill."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+pytest.importorskip("onnxruntime")
+pytest.importorskip("onnx_ir")
+
+from edgecd.bench import run as runs  # noqa: E402
+from edgecd.bench.data import calibration_inputs, demonstrations_for, draw_shots  # noqa: E402
+from edgecd.bench.measure import measure  # noqa: E402
+from edgecd.bench.run import bench  # noqa: E402
+from edgecd.bench.systems import BASELINES  # noqa: E402
+from edgecd.bench.worker import measure_system  # noqa: E402
+from edgecd.encoding import label_token_ids  # noqa: E402
+from edgecd.errors import EdgecdError, InputError  # noqa: E402
+from edgecd.export.convert import export_run  # noqa: E402
+from edgecd.prompts import PromptTemplate  # noqa: E402
+from edgecd.runtime.predictor import Predictor  # noqa: E402
+from edgecd.tasks import Task, load_task, read_split  # noqa: E402
+from tests import tiny  # noqa: E402
+
+SHOTS, SEED = 4, 0
+ROW_KEYS = {
+    "system",
+    "kind",
+    "role",
+    "precision",
+    "runtime",
+    "provider",
+    "threads",
+    "shots_in_input",
+    "tokens_per_query_mean",
+    "parameters",
+    "disk_bytes",
+    "peak_rss_bytes",
+    "load_ms",
+    "first_call_ms",
+    "latency_ms",
+    "throughput_per_s",
+    "accuracy",
+    "accuracy_ci95",
+    "macro_f1",
+    "ece",
+    "examples",
+    "agreement_with_teacher",
+    "ood_accuracy",
+}
+
+
+@dataclass(frozen=True)
+class World:
+    """A task, its neighbour out of domain, two language models and a bundle."""
+
+    task: Task
+    other: Task
+    teacher: Path
+    base: Path
+    run: Path
+    bundle: Path
+
+    def options(self, **changes: Any) -> dict[str, Any]:
+        return {
+            "bundles": [self.bundle],
+            "task": self.task,
+            "ood": [self.other],
+            "teacher": str(self.teacher),
+            "student_base": str(self.base),
+            "shots": SHOTS,
+            "seed": SEED,
+            "threads": 1,
+            "dtype": "float32",
+            "latency_queries": 6,
+            **changes,
+        }
+
+
+def write_task(folder: Path, name: str, seed: int, labels: dict[str, str] = tiny.LABELS) -> Task:
+    for split, count in (("train", 32), ("validation", 24)):
+        rows = tiny.examples(count, seed + len(split))
+        flat = [{"id": row["id"], **row["fields"], "label": row["label"]} for row in rows]
+        tiny.write_jsonl(folder / name / f"{split}.jsonl", flat)
+    words = ", ".join(f"{label} = {json.dumps(word)}" for label, word in labels.items())
+    path = folder / f"{name}.toml"
+    path.write_text(
+        f"name = {json.dumps(name)}\ntemplate = {json.dumps(tiny.TEMPLATE)}\n"
+        f"labels = {{ {words} }}\n[data]\n"
+        f'train = "{name}/train.jsonl"\nvalidation = "{name}/validation.jsonl"\n'
+    )
+    return load_task(str(path))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Any:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    folder = tmp_path_factory.mktemp("world")
+    tokenizer = tiny.tiny_tokenizer()
+    for name, family, seed in (("teacher", "qwen2", 1), ("base", "llama", 2)):
+        model = tiny.tiny_causal_lm(family, len(tokenizer), seed=seed)  # type: ignore[arg-type]
+        tiny.save_model(model, tokenizer, folder / name)
+    run = tiny.tiny_run(folder / "run", "llama")
+    export_run(run, folder / "student-fp32", "fp32")
+    return World(
+        write_task(folder, "tiny-nli", 1),
+        write_task(folder, "elsewhere", 3),
+        folder / "teacher",
+        folder / "base",
+        run,
+        folder / "student-fp32",
+    )
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("bench") / "out"
+
+
+@pytest.fixture(scope="module")
+def report(world: World, out: Path) -> dict[str, Any]:
+    return bench(out=out, **world.options())
+
+
+def row_of(report: dict[str, Any], name: str) -> dict[str, Any]:
+    (row,) = (row for row in report["rows"] if row["system"] == name)
+    return dict(row)
+
+
+def test_every_row_is_there_with_every_key(report: dict[str, Any], out: Path) -> None:
+    assert [row["system"] for row in report["rows"]] == [*BASELINES, "student-fp32"]
+    for row in report["rows"]:
+        assert set(row) >= ROW_KEYS
+        assert row["examples"] == 24
+        assert row["ood_accuracy"]["elsewhere"]["examples"] == 24
+        assert len(row["latency_ms"]["raw"]) == 6
+        assert row["peak_rss_bytes"] > 1e6 and row["load_ms"] > 0 and row["first_call_ms"] > 0
+        assert row["latency_ms"]["p50"] <= row["latency_ms"]["p95"] <= row["latency_ms"]["p99"]
+        low, high = row["accuracy_ci95"]
+        assert low <= row["accuracy"] <= high
+    assert json.loads((out / "report.json").read_text()) == report
+    assert report["verdict"] in (out / "report.md").read_text()
+
+
+def test_naive_and_cached_prompts_give_the_same_answers(report: dict[str, Any]) -> None:
+    for role in ("teacher-icl", "same-size-icl"):
+        naive, cached = row_of(report, role), row_of(report, f"{role}-cached")
+        same = naive["naive_equals_cached"]
+        assert same["examples"] == 6
+        assert same["label_mismatches"] == 0
+        assert same["max_abs_logit_diff"] < 1e-3
+        assert naive["accuracy_from"] == cached["system"]
+        assert naive["accuracy"] == cached["accuracy"]
+        assert naive["tokens_per_query_mean"] == pytest.approx(
+            cached["tokens_per_query_mean"] + cached["context_tokens"]
+        )
+        assert naive["shots_in_input"] == cached["shots_in_input"] == SHOTS
+    assert row_of(report, "same-size-zero-shot")["shots_in_input"] == 0
+    assert row_of(report, "teacher-icl-cached")["agreement_with_teacher"] == 1.0
+
+
+def full_prompt_log_probabilities(world: World, inputs: list[dict[str, str]]) -> np.ndarray:
+    """The same-size prompt, worked out the long way: whole prompts, all logits of the model."""
+    train = read_split(world.task, "train").examples
+    model = transformers.AutoModelForCausalLM.from_pretrained(world.base).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(world.base)
+    words = list(label_token_ids(tokenizer.backend_tokenizer, world.task.template, "x").values())
+    context = world.task.template.render_context(draw_shots(world.task, train, SHOTS, SEED))
+    rows = []
+    for fields in inputs:
+        ids = (
+            tokenizer(context)["input_ids"]
+            + tokenizer(world.task.template.render(fields))["input_ids"]
+        )
+        with torch.no_grad():
+            rows.append(model(torch.tensor([ids])).logits[0, -1, words].log_softmax(-1).numpy())
+    return np.array(rows)
+
+
+def test_calibrated_accuracy_of_the_prompt_is_right(world: World, report: dict[str, Any]) -> None:
+    train = read_split(world.task, "train").examples
+    shots = draw_shots(world.task, train, SHOTS, SEED)
+    held = read_split(world.task, "validation").examples
+    unlabelled = [dict(fields) for fields in calibration_inputs(train, shots, SEED)]
+    assert len(unlabelled) == len(train) - SHOTS
+    truth = [world.task.labels.index(str(example.label)) for example in held]
+    plain = full_prompt_log_probabilities(world, [dict(example.fields) for example in held])
+    mean = full_prompt_log_probabilities(world, unlabelled).mean(axis=0)
+    row = row_of(report, "same-size-icl-cached")
+    assert row["accuracy_uncalibrated"] == np.mean(plain.argmax(1) == truth)
+    assert row["accuracy"] == np.mean((plain - mean).argmax(1) == truth)
+    assert row["calibration_inputs"] == len(unlabelled)
+    assert (plain.argmax(1) != (plain - mean).argmax(1)).any()  # else this proves nothing
+
+
+def test_a_bundle_is_scored_as_a_device_would(world: World, report: dict[str, Any]) -> None:
+    held = read_split(world.task, "validation").examples
+    answers = Predictor.load(world.bundle).predict_batch([example.fields for example in held])
+    right = [one.label == example.label for one, example in zip(answers, held, strict=True)]
+    row = row_of(report, "student-fp32")
+    assert row["accuracy"] == np.mean(right)
+    assert row["calibration_inputs"] == 0
+    assert row["disk_bytes"] == sum(file.stat().st_size for file in world.bundle.iterdir())
+    assert row["runtime"] == "onnxruntime" and row["role"] == "student"
+
+
+def test_a_bundle_is_measured_without_pytorch(report: dict[str, Any]) -> None:
+    student, prompt = row_of(report, "student-fp32"), row_of(report, "same-size-zero-shot")
+    assert "torch" not in student["modules"] and "transformers" not in student["modules"]
+    assert "torch" in prompt["modules"]  # the list can tell
+    assert student["peak_rss_bytes"] < prompt["peak_rss_bytes"]
+
+
+def test_a_killed_benchmark_goes_on_with_what_is_missing(
+    world: World, out: Path, report: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[str] = []
+
+    def counted(name: str, *rest: Any) -> dict[str, Any]:
+        measured.append(name)
+        return measure(name, *rest)
+
+    monkeypatch.setattr(runs, "measure", counted)
+    (out / "systems" / "student-fp32.json").unlink()
+    again = bench(out=out, **world.options())
+    assert measured == ["student-fp32"]
+    for name in BASELINES:
+        assert row_of(again, name) == row_of(report, name)
+    assert row_of(again, "student-fp32")["accuracy"] == row_of(report, "student-fp32")["accuracy"]
+
+
+def test_results_of_other_options_are_neither_mixed_nor_overwritten(
+    world: World, out: Path, report: dict[str, Any]
+) -> None:
+    before = (out / "report.json").read_bytes()
+    with pytest.raises(InputError, match=r"other options.*--force"):
+        bench(out=out, **world.options(limit=5))
+    assert (out / "report.json").read_bytes() == before
+
+
+def test_a_folder_of_something_else_is_not_written_to(world: World, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(InputError, match="already exists"):
+        bench(out=tmp_path, **world.options())
+    assert [file.name for file in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_force_and_limit_and_a_naive_row_brings_its_cached_row(
+    world: World, tmp_path: Path
+) -> None:
+    (tmp_path / "systems").mkdir()
+    (tmp_path / "systems" / "student-fp32.json").write_text('{"fingerprint": "old"}')
+    options = world.options(baselines=[], limit=5, ood=[], force=True)
+    report = bench(out=tmp_path, **options)
+    assert row_of(report, "student-fp32")["examples"] == 5
+    assert any("5 of the 24" in note for note in report["notes"])
+    assert row_of(report, "student-fp32")["agreement_with_teacher"] is None
+    assert row_of(report, "student-fp32")["ood_accuracy"] == {}
+
+
+def test_a_prompt_that_does_not_fit_is_left_out_and_said(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # In this process: another one would take seconds to import PyTorch.
+    monkeypatch.setattr(runs, "measure", lambda name, spec, threads: measure_system(spec))
+    options = world.options(shots=28, baselines=["same-size-icl-cached"], ood=[])
+    report = bench(out=tmp_path / "out", **options)
+    assert [row["system"] for row in report["rows"]] == ["student-fp32"]
+    assert any(
+        note.startswith("same-size-icl-cached was left out") and "--shots" in note
+        for note in report["notes"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("program", "says"),
+    [
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "SIGKILL.*out of memory"),
+        ("raise SystemError('no luck today')", "ended with code 1(.|\n)*no luck today"),
+        ("pass", "left no result"),
+    ],
+)
+def test_a_worker_that_dies_is_told(program: str, says: str) -> None:
+    with pytest.raises(EdgecdError, match="'the-student'") as caught:
+        measure("the-student", {}, threads=1, worker=(sys.executable, "-c", program))
+    assert caught.match(says)
+
+
+def test_a_model_that_is_not_there_is_named(world: World, tmp_path: Path) -> None:
+    options = world.options(teacher=str(tmp_path / "nowhere"), baselines=["teacher-icl-cached"])
+    with pytest.raises(InputError, match=r"teacher-icl-cached(.|\n)*nowhere: no such folder"):
+        bench(out=tmp_path / "out", **options)
+    assert (tmp_path / "out" / "systems" / "student-fp32.json").exists()  # kept for the next try
+
+
+def test_what_cannot_be_compared_is_refused(world: World, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    template = PromptTemplate(tiny.TEMPLATE, {"yes": " Yes", "no": " No"})
+    strange = replace(world.other, template=template)
+    with pytest.raises(InputError, match="--ood elsewhere: its labels"):
+        bench(out=out, **world.options(ood=[strange]))
+    with pytest.raises(InputError, match=r"its labels.*not those of task"):
+        bench(out=out, **world.options(task=strange, ood=[]))
+    text = PromptTemplate("{text} True or False?\nAnswer:", tiny.LABELS)
+    with pytest.raises(InputError, match="no field hypothesis, premise"):
+        bench(out=out, **world.options(ood=[replace(world.other, template=text)]))
+    with pytest.raises(InputError, match="two evaluation sets"):
+        bench(out=out, **world.options(ood=[world.other, world.other]))
+    with pytest.raises(InputError, match="two systems"):
+        bench(out=out, **world.options(bundles=[world.bundle, world.bundle]))
+    with pytest.raises(InputError, match=r"unknown baseline.*did you mean 'teacher-icl'"):
+        bench(out=out, **world.options(baselines=["teacher-ic"]))
+    with pytest.raises(InputError, match="need demonstrations"):
+        bench(out=out, **world.options(shots=0))
+    assert not out.exists()
+
+
+def test_demonstrations_of_a_run(tmp_path: Path) -> None:
+    rows = tiny.examples(4)
+    path = tmp_path / "demonstrations.jsonl"
+    tiny.write_jsonl(path, [{"draw": number // 2, **row} for number, row in enumerate(rows)])
+    assert demonstrations_for(tmp_path) == tuple((row["fields"], row["label"]) for row in rows[:2])
+    assert demonstrations_for(tmp_path / "elsewhere") is None
+    tiny.write_jsonl(path, [{"text": "what is this"}])
+    with pytest.raises(InputError, match=r"demonstrations.jsonl:1: not a demonstration"):
+        demonstrations_for(tmp_path)

@@ -1,0 +1,208 @@
+"""Small things made in memory for tests: a tokenizer, two-layer models, a run folder.
+
+All of it is deterministic and offline; nothing here is trained.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+Family = Literal["opt", "llama", "qwen2", "gpt2"]
+FAMILIES: tuple[Family, ...] = ("opt", "llama", "qwen2", "gpt2")
+
+TEMPLATE = "{premise}\nQuestion: {hypothesis} True or False?\nAnswer:"
+LABELS = {"entailment": " True", "contradiction": " False"}
+PAD_TOKEN_ID = 0
+VERBALIZER_WORDS = (
+    " True",
+    " False",
+    " Yes",
+    " No",
+    " yes",
+    " no",
+    " positive",
+    " negative",
+    " Maybe",
+    " Neither",
+)
+WORDS = (  # noqa: SIM905 (a list would be 60 lines)
+    "the a one two red blue small big cat dog boy girl man woman house tree river road sits runs "
+    "sleeps reads sees paints under over near behind and not old new quickly slowly happy sad"
+).split()
+
+
+def tiny_tokenizer(bos: bool = False) -> PreTrainedTokenizerFast:
+    """A byte-level BPE tokenizer of about 460 tokens with `<pad>` (id 0) and `</s>` (id 1).
+
+    Each of `VERBALIZER_WORDS` is one token; any other text falls back to bytes. `bos` puts
+    `</s>` in front of every text, as OPT's tokenizer does.
+    """
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=512,
+        special_tokens=["<pad>", "</s>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    # The label words come often, so that their merges are learned first and in full.
+    corpus = [word for word in VERBALIZER_WORDS for _ in range(500)]
+    tokenizer.train_from_iterator([*corpus, TEMPLATE, *(sentence(n) for n in range(50))], trainer)
+    if bos:
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single="</s> $A", special_tokens=[("</s>", 1)]
+        )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        eos_token="</s>",
+        bos_token="</s>",
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def tiny_config(family: Family, vocab_size: int, **changes: Any) -> Any:
+    """The configuration of a two-layer model of `family`, 64 wide, with 4 heads of 16."""
+    from transformers import GPT2Config, LlamaConfig, OPTConfig, Qwen2Config
+
+    common: dict[str, Any] = {
+        "vocab_size": vocab_size,
+        "pad_token_id": PAD_TOKEN_ID,
+        "bos_token_id": 1,
+        "eos_token_id": 1,
+    }
+    wide = {
+        "hidden_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "max_position_embeddings": 512,
+        # Wider than the usual 0.02: else every input gets nearly the same logits.
+        "initializer_range": 0.2,
+    }
+    gated = {**wide, "num_key_value_heads": 2, "intermediate_size": 128}
+    if family == "llama":
+        return LlamaConfig(**{**common, **gated, **changes})
+    if family == "qwen2":
+        return Qwen2Config(**{**common, **gated, "tie_word_embeddings": True, **changes})
+    if family == "opt":
+        opt = {**wide, "ffn_dim": 128, "word_embed_proj_dim": 64, "dropout": 0.0}
+        opt["init_std"] = opt.pop("initializer_range")
+        return OPTConfig(**{**common, **opt, **changes})
+    gpt2 = {"n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 512, "initializer_range": 0.2}
+    no_dropout = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+    return GPT2Config(**{**common, **gpt2, **no_dropout, **changes})
+
+
+def tiny_causal_lm(
+    family: Family, vocab_size: int, seed: int = 0, **changes: Any
+) -> PreTrainedModel:
+    """A random two-layer causal language model in fp32, in eval mode."""
+    from transformers import AutoModelForCausalLM
+
+    return _built(AutoModelForCausalLM, tiny_config(family, vocab_size, **changes), seed)
+
+
+def tiny_classifier(
+    family: Family,
+    vocab_size: int,
+    labels: Mapping[str, str] = LABELS,
+    seed: int = 0,
+    **changes: Any,
+) -> PreTrainedModel:
+    """A random two-layer `*ForSequenceClassification` over `labels`, in fp32 and eval mode."""
+    from transformers import AutoModelForSequenceClassification
+
+    names = {"id2label": dict(enumerate(labels)), "label2id": {x: n for n, x in enumerate(labels)}}
+    config = tiny_config(family, vocab_size, **{**names, **changes})
+    return _built(AutoModelForSequenceClassification, config, seed)
+
+
+def _built(auto_class: Any, config: Any, seed: int) -> Any:
+    import torch
+
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = auto_class.from_config(config).float().eval()
+        for name, parameter in model.named_parameters():
+            if name.endswith("bias"):  # zero biases would hide a bias that is left out
+                torch.nn.init.normal_(parameter, std=0.05)
+    return model
+
+
+def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folder: Path) -> Path:
+    """Save a model and its tokenizer as a Hugging Face folder (safetensors); returns it."""
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def sentence(seed: int, words: int | None = None) -> str:
+    """A sentence of random plain words, 3 to 12 of them unless told."""
+    rng = random.Random(seed)
+    chosen = rng.choices(WORDS, k=words or rng.randint(3, 12))
+    return " ".join(chosen).capitalize() + "."
+
+
+def examples(count: int, seed: int = 0) -> list[dict[str, Any]]:
+    """Rows as in `heldout.jsonl`: {"id", "fields": {"premise", "hypothesis"}, "label"}."""
+    names = list(LABELS)
+    return [
+        {
+            "id": f"x{n}",
+            "fields": {
+                "premise": sentence(1000 * seed + 2 * n),
+                "hypothesis": sentence(1000 * seed + 2 * n + 1),
+            },
+            "label": names[random.Random(1000 * seed + n).randrange(len(names))],
+        }
+        for n in range(count)
+    ]
+
+
+def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
+    """Write rows as JSON lines; returns the path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def tiny_run(
+    folder: Path,
+    family: Family = "llama",
+    heldout: int = 64,
+    max_length: int = 64,
+    seed: int = 0,
+    model: PreTrainedModel | None = None,
+    tokenizer: PreTrainedTokenizerFast | None = None,
+) -> Path:
+    """A run folder as `edgecd train` leaves it (checkpoint, run.json, heldout.jsonl)."""
+    tokenizer = tokenizer or tiny_tokenizer()
+    model = model or tiny_classifier(family, len(tokenizer), seed=seed)
+    save_model(model, tokenizer, folder / "checkpoint")
+    write_jsonl(folder / "heldout.jsonl", examples(heldout, seed=7))
+    run = {
+        "task": {"name": "tiny-nli", "template": TEMPLATE, "labels": LABELS},
+        "max_length": max_length,
+        "teacher": "tiny-teacher",
+        "student": f"tiny-{family}",
+        "method": "cd",
+        "adapter": "lora",
+        "shots": 4,
+        "seed": seed,
+        "fingerprints": {"demonstrations": "0" * 64, "data": "1" * 64},
+        "versions": {"edgecd": "0.1.0"},
+        "metrics": {"accuracy": 0.5},
+    }
+    (folder / "run.json").write_text(json.dumps(run, indent=2), encoding="utf-8")
+    return folder

@@ -1,0 +1,317 @@
+"""A bundle is hostile input: everything that is not exactly one is refused, with a reason."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from edgecd.bundle import MAX_MANIFEST_BYTES, check_files, read_manifest, write_bundle
+from edgecd.errors import CheckFailed, InputError
+from edgecd.graphfile import TENSOR_PATHS, refuse_external_data
+from edgecd.manifest import (
+    FORMAT,
+    LISTED,
+    MANIFEST,
+    MODEL,
+    README,
+    TOKENIZER,
+    Manifest,
+    Sample,
+    TensorSpec,
+    manifest_json,
+    parse_manifest,
+)
+from edgecd.runtime.inspect import describe, render
+
+FACTS = Manifest(
+    task="tiny",
+    labels=("yes|no", "no`way"),
+    verbalizer={"yes|no": " Yes", "no`way": " No"},
+    template="{a}\n```\n{b} or {{not}}?",
+    max_length=32,
+    pad_token_id=0,
+    precision="fp32",
+    inputs={name: TensorSpec("int64", ("batch", "sequence")) for name in ("input_ids", "mask")},
+    outputs={"logits": TensorSpec("float32", ("batch", 2))},
+    parity={
+        "examples": 10,
+        "label_flips": 0,
+        "max_abs_logit_diff": 1e-6,
+        "accuracy_checkpoint": 0.5,
+        "accuracy_bundle": None,
+        "tried": [],
+    },
+    provenance={"teacher": "big", "student": "small", "shots": 4, "seed": None},
+    samples=(Sample({"a": "x", "b": "y"}, (1, 2), (0.5, -0.5)),),
+)
+EMPTY_GRAPH = b"\x08\x09"  # ir_version 9, nothing else
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    model = tmp_path / "graph.onnx"
+    model.write_bytes(EMPTY_GRAPH)
+    write_bundle(tmp_path / "bundle", FACTS, model, "{}")
+    return tmp_path / "bundle"
+
+
+def edit(bundle: Path, **changes: Any) -> None:
+    path = bundle / MANIFEST
+    raw = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({key: value for key, value in raw.items() if value is not ...}))
+
+
+def test_what_is_written_reads_back_and_holds_exactly_four_files(bundle: Path) -> None:
+    manifest = read_manifest(bundle)
+    check_files(bundle, manifest)
+    assert {path.name for path in bundle.iterdir()} == {MANIFEST, *LISTED}
+    assert set(manifest.files) == set(LISTED)
+    assert (manifest.labels, manifest.prompt.text) == (FACTS.labels, FACTS.template)
+    assert parse_manifest(json.loads(json.dumps(manifest_json(manifest)))) == manifest
+
+
+def test_an_existing_bundle_is_replaced_only_by_force(bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--force"):
+        write_bundle(bundle, FACTS, tmp_path / "graph.onnx", "{}")
+    write_bundle(bundle, FACTS, tmp_path / "graph.onnx", "[]", force=True)
+    assert (bundle / TOKENIZER).read_text() == "[]"
+
+
+def test_a_failed_write_leaves_nothing_behind(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        write_bundle(tmp_path / "bundle", FACTS, tmp_path / "absent.onnx", "{}")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", LISTED)
+def test_one_flipped_bit_is_found_and_the_file_named(bundle: Path, name: str) -> None:
+    content = bytearray((bundle / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (bundle / name).write_bytes(content)
+    with pytest.raises(CheckFailed, match=f"{name} has been changed"):
+        check_files(bundle, read_manifest(bundle))
+
+
+@pytest.mark.parametrize("name", LISTED)
+def test_a_missing_or_longer_file_is_named(bundle: Path, name: str) -> None:
+    content = (bundle / name).read_bytes()
+    (bundle / name).write_bytes(content + b"\n")
+    with pytest.raises(CheckFailed, match=f"{name} has {len(content) + 1} bytes"):
+        check_files(bundle, read_manifest(bundle))
+    (bundle / name).unlink()
+    with pytest.raises(CheckFailed, match=f"{name} is missing"):
+        check_files(bundle, read_manifest(bundle))
+
+
+@pytest.mark.parametrize("name", [MANIFEST, *LISTED])
+def test_a_link_is_refused_even_to_the_same_content(bundle: Path, name: str) -> None:
+    (bundle / name).rename(bundle.parent / "elsewhere")
+    (bundle / name).symlink_to(bundle.parent / "elsewhere")
+    with pytest.raises(InputError, match=f"{name} must be a plain file"):
+        check_files(bundle, read_manifest(bundle))
+
+
+@pytest.mark.parametrize(
+    "name", ["../model.onnx", "/etc/passwd", "sub/model.onnx", "model.onnx.data", ".", MANIFEST]
+)
+def test_only_the_bundles_own_file_names_are_allowed(bundle: Path, name: str) -> None:
+    files = json.loads((bundle / MANIFEST).read_text())["files"]
+    edit(bundle, files={**files, name: files[README]})
+    with pytest.raises(InputError, match="is not one of"):
+        read_manifest(bundle)
+
+
+@pytest.mark.parametrize("key", list(manifest_json(FACTS)))
+def test_every_key_is_needed_and_a_missing_one_is_named(bundle: Path, key: str) -> None:
+    edit(bundle, **{key: ...})
+    with pytest.raises(InputError, match=f"'{key}' is missing"):
+        read_manifest(bundle)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": FORMAT + 1}, "update edgecd"),
+        ({"format": True}, "whole number"),
+        ({"labels": ["yes|no", "yes|no"]}, "labels and the keys of verbalizer"),
+        ({"labels": ["yes|no"]}, "labels and the keys of verbalizer"),
+        ({"labels": "yes|no"}, "labels must be a list"),
+        ({"verbalizer": {"yes|no": " Yes", "no`way": " Yes"}}, "share the word"),
+        ({"verbalizer": {"yes|no": " Yes", "no`way": 3}}, "must be text"),
+        ({"template": "no place"}, "no place for the input"),
+        ({"template": "{a.__class__} {b}"}, "plain name"),
+        ({"template": "{a!r} {b}"}, "plain name"),
+        ({"template": "{a"}, "literal brace"),
+        ({"template": "{a} {c}"}, "not those of the template"),
+        ({"template": "{a} {b} \ud800"}, "Unicode"),
+        ({"max_length": 0}, "max_length"),
+        ({"max_length": 1e9}, "max_length"),
+        ({"max_length": 10**400}, "max_length"),
+        ({"pad_token_id": -1}, "pad_token_id"),
+        ({"precision": "int3"}, "is not one of fp32"),
+        ({"inputs": []}, "inputs must be an object"),
+        ({"parity": {}}, "is missing"),
+        ({"samples": [{"fields": {"a": "", "b": ""}}]}, "missing"),
+        ({"samples": [{"fields": {}, "input_ids": [1], "logits": [1.0]}]}, "1 logits for 2"),
+        ({"samples": [{"fields": {}, "input_ids": [], "logits": [10**99, 1]}]}, "finite"),
+        ({"files": {}}, "model.onnx is missing"),
+        ({"files": {MODEL: {"sha256": "0" * 63, "size_bytes": 1}}}, "64 hexadecimal"),
+        ({"files": {MODEL: {"sha256": "0" * 64, "size_bytes": 1 << 40}}}, "size_bytes"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_its_reason(
+    bundle: Path, change: dict[str, Any], message: str
+) -> None:
+    edit(bundle, **change)
+    with pytest.raises(InputError, match=message):
+        read_manifest(bundle)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"{", "not valid JSON"),
+        (b"\xff\xfe", "not valid JSON"),
+        (b"[" * 200_000, "not valid JSON"),
+        (b'{"format": 1, "format": 2}', "appears twice"),
+        (b'{"format": NaN}', "NaN"),
+        (b'{"format": ' + b"9" * 5_000 + b"}", "not valid JSON"),
+        (b"[]", "must be an object"),
+        (b" " * (MAX_MANIFEST_BYTES + 1), "not a manifest"),
+    ],
+)
+def test_a_manifest_that_is_no_manifest(bundle: Path, content: bytes, message: str) -> None:
+    (bundle / MANIFEST).write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        read_manifest(bundle)
+
+
+def test_a_folder_that_is_no_bundle(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such bundle"):
+        read_manifest(tmp_path / "absent")
+    with pytest.raises(InputError, match="not a bundle"):
+        read_manifest(tmp_path)
+
+
+def test_unknown_keys_are_for_later_versions(bundle: Path) -> None:
+    edit(bundle, later={"a": 1})
+    read_manifest(bundle)
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@given(key=st.sampled_from(sorted(manifest_json(FACTS))), value=anything)
+def test_whatever_a_key_holds_the_answer_is_a_manifest_or_an_input_error(
+    key: str, value: Any
+) -> None:
+    record = {"sha256": "0" * 64, "size_bytes": 1}
+    raw = manifest_json(FACTS) | {"files": {MODEL: record, TOKENIZER: record}}
+    raw = json.loads(json.dumps(raw)) | {key: value}
+    with contextlib.suppress(InputError):
+        assert isinstance(parse_manifest(raw), Manifest)
+
+
+def test_the_card_shows_labels_template_figures_and_a_call_that_runs(bundle: Path) -> None:
+    card = (bundle / README).read_text()
+    assert "````text\n" + FACTS.template + "\n````" in card  # the template holds a fence
+    assert "yes\\|no" in card
+    assert "`` no`way ``" in card
+    assert "`teacher` | `big`" in card
+    assert "`max_abs_logit_diff` | `1e-06`" in card
+    call = card.split("```python\n")[1].split("```")[0]
+    assert len(call.strip().splitlines()) == 3
+    compile(call, "card", "exec")
+
+
+def test_describe_is_json_and_the_table_shows_the_figures(bundle: Path) -> None:
+    from rich.console import Console
+
+    facts = describe(bundle)
+    assert json.loads(json.dumps(facts))["fields"] == ["a", "b"]
+    assert facts["size_bytes"] == sum(path.stat().st_size for path in bundle.iterdir())
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(render(facts))
+    shown = console.export_text()
+    for expected in ("yes|no = ' Yes'", "parity.examples", "provenance.teacher", "fp32"):
+        assert expected in shown
+
+
+# A graph must not point to other files.
+
+
+def test_the_walked_fields_are_all_that_lead_to_a_tensor() -> None:
+    onnx = pytest.importorskip("onnx")
+    todo, seen = [onnx.ModelProto.DESCRIPTOR], {}
+    while todo:
+        message = todo.pop()
+        if message.name not in seen:
+            fields = [one for one in message.fields if one.message_type is not None]
+            seen[message.name] = {one.number: one.message_type.name for one in fields}
+            todo += [one.message_type for one in fields]
+    reach = {"TensorProto"}
+    while more := {name for name in set(seen) - reach if reach & set(seen[name].values())}:
+        reach |= more
+    assert {
+        name: {number: to for number, to in seen[name].items() if to in reach}
+        for name in reach - {"TensorProto"}
+    } | {"TensorProto": {}} == TENSOR_PATHS
+
+
+@pytest.mark.parametrize("where", ["initializer", "constant", "subgraph", "function", "sparse"])
+def test_external_data_is_found_wherever_it_hides(tmp_path: Path, where: str) -> None:
+    onnx = pytest.importorskip("onnx")
+    helper, types = onnx.helper, onnx.TensorProto
+    path = tmp_path / "model.onnx"
+
+    def save(external: bool) -> None:
+        tensor = helper.make_tensor("w", types.FLOAT, [2], [1.0, 2.0])
+        if external:
+            tensor.data_location = types.EXTERNAL
+            tensor.external_data.add(key="location", value="../../etc/passwd")
+        node = helper.make_node("Constant", [], ["c"], value=tensor)
+        graph = helper.make_graph([], "g", [], [])
+        functions = []
+        if where == "initializer":
+            graph.initializer.append(tensor)
+        elif where == "constant":
+            graph.node.append(node)
+        elif where == "subgraph":
+            inner = helper.make_graph([node], "inner", [], [])
+            graph.node.append(
+                helper.make_node("If", ["x"], ["y"], then_branch=inner, else_branch=inner)
+            )
+        elif where == "sparse":
+            graph.sparse_initializer.add().values.CopyFrom(tensor)
+        else:
+            functions = [helper.make_function("d", "f", [], ["c"], [node], [])]
+        path.write_bytes(helper.make_model(graph, functions=functions).SerializeToString())
+
+    save(external=False)
+    refuse_external_data(path)
+    save(external=True)
+    with pytest.raises(InputError, match="external data"):
+        refuse_external_data(path)
+
+
+@settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(content=st.binary(max_size=200))
+def test_any_bytes_are_walked_to_an_answer(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(content)
+    with contextlib.suppress(InputError):
+        refuse_external_data(path)
