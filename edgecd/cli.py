@@ -145,9 +145,7 @@ def export(
 @app.command()
 def predict(
     bundle: Annotated[Path, typer.Argument(help="A bundle folder.")],
-    text: Annotated[
-        str | None, typer.Argument(help="The input, or - for JSONL on stdin.")
-    ] = None,
+    text: Annotated[str | None, typer.Argument(help="The input, or - for JSONL on stdin.")] = None,
     field: Annotated[
         list[str] | None, typer.Option(help="name=value, once for each field of the template.")
     ] = None,
@@ -212,31 +210,36 @@ def bench(
     quiet: Quiet = False,
 ) -> None:
     """Compare bundles with prompting, on this machine: accuracy, latency, footprint."""
-    from edgecd.bench.run import bench_command
+    from edgecd.bench.report import table
+    from edgecd.bench.run import REPORT_TEXT
+    from edgecd.bench.run import bench as run_bench
     from edgecd.console import Console
+    from edgecd.tasks import load_task
 
     with Console(quiet) as console:
-        report = bench_command(
+        report = run_bench(
             bundles=bundles,
-            task_name=task,
-            ood_names=ood or [],
+            task=load_task(task),
+            out=out,
+            ood=[load_task(name) for name in ood or []],
             teacher=teacher,
             student_base=student,
-            run=run,
             shots=shots,
             seed=seed,
-            baselines=None if baselines in (None, "all") else _names(baselines),
+            run=run,
             provider=provider,
             threads=threads,
             limit=limit,
             latency_queries=latency_queries,
-            out=out,
+            baselines=None if baselines in (None, "all") else _names(baselines),
             force=force,
             progress=console.say,
         )
-    from edgecd.bench.report import render_table
-
-    _print(as_json, report, lambda: console.show(render_table(report), f"report: {out}/report.md"))
+    _print(
+        as_json,
+        report,
+        lambda: console.show(table(report), report["verdict"], f"report: {out / REPORT_TEXT}"),
+    )
 
 
 @app.command()
@@ -304,10 +307,10 @@ def tasks(as_json: Json = False) -> None:
 @app.command()
 def doctor(as_json: Json = False) -> None:
     """What this machine has: processor, memory, providers, versions."""
-    from edgecd.bench.machine import machine
+    from edgecd.bench.machine import describe_machine
     from edgecd.console import Console
 
-    result = machine()
+    result = describe_machine()
     _print(as_json, result, lambda: Console(False).facts(result))
 
 
@@ -342,5 +345,5 @@ def _fields(given: list[str]) -> dict[str, str]:
     return fields
 
 
-def _names(text: str) -> list[str]:
-    return [] if text == "none" else [name.strip() for name in text.split(",") if name.strip()]
+def _names(text: str | None) -> list[str]:
+    return [name.strip() for name in (text or "").split(",") if name.strip() not in ("", "none")]

@@ -111,8 +111,9 @@ def to_toml(config: TrainConfig) -> str:
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if value is not None:
-            # JSON strings, numbers and booleans are TOML's, with ASCII escapes in common
-            lines.append(f"{field.name} = {json.dumps(value)}")
+            # JSON's scalars are TOML's, but for surrogate escapes and a bare DEL
+            text = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+            lines.append(f"{field.name} = {text}")
     return "\n".join(lines) + "\n"
 
 
@@ -133,6 +134,4 @@ def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
 
 def _within(name: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
-        raise InputError(
-            f"--{name.replace('_', '-')} {value:g}: must be from {low:g} to {high:g}"
-        )
+        raise InputError(f"--{name.replace('_', '-')} {value:g}: must be from {low:g} to {high:g}")

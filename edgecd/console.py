@@ -62,9 +62,7 @@ class Console:
         for name in rows[0]:
             table.add_column(name)
         for row in rows:
-            table.add_row(
-                *(", ".join(v) if isinstance(v, list) else str(v) for v in row.values())
-            )
+            table.add_row(*(", ".join(v) if isinstance(v, list) else str(v) for v in row.values()))
         self._out.print(table)
 
     def facts(self, values: Mapping[str, Any]) -> None:

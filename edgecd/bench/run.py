@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,8 @@ def bench(
         raise InputError(f"--limit {limit}: at least one example is needed")
     for folder in bundles:
         check_bundle(folder, task)
+    # A run may have chosen another pattern than the task's own: prompts are compared in its form.
+    task = replace(task, template=read_manifest(bundles[0]).prompt)
     machine = describe_machine()
     models = known_models(bundles, run, teacher, student_base)
     systems = list_systems(bundles, models, baselines)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from pathlib import Path
 from typing import Any
 
-from edgecd.bench.report import render_table
-from edgecd.bench.run import bench_command
+from edgecd.bench.report import table
+from edgecd.bench.run import REPORT_TEXT, bench
 from edgecd.config import TrainConfig
 from edgecd.console import Console
 from edgecd.demo.model import demo_model
 from edgecd.distill.train import Reporter, train
 from edgecd.export.convert import export_run
-from edgecd.files import new_folder, refuse_existing
+from edgecd.files import refuse_existing
 from edgecd.memory import peak_rss_bytes
+from edgecd.tasks import load_task
 
 SHOTS = 18
 TRANSFER = 480
@@ -31,8 +33,7 @@ def run_demo(out: Path, force: bool, console: Console) -> dict[str, Any]:
     began = time.monotonic()
     refuse_existing(out, force)
     model = str(demo_model(console.say))
-    with new_folder(out, force):
-        pass
+    shutil.rmtree(out, ignore_errors=True)
     config = TrainConfig(
         task="tickets",
         teacher=model,
@@ -49,24 +50,25 @@ def run_demo(out: Path, force: bool, console: Console) -> dict[str, Any]:
     for bundle, precision in zip(bundles, ("fp32", "int8"), strict=True):
         export_run(out / "run", bundle, precision, 2.0, "auto", False, console.say)
     console.say("3/3 bench, a fresh process for each system")
-    report = bench_command(
+    report = bench(
         bundles=bundles,
-        task_name="tickets",
-        ood_names=["tickets-ood"],
+        task=load_task("tickets"),
+        ood=[load_task("tickets-ood")],
         run=out / "run",
         limit=BENCH_EXAMPLES,
         out=out / "report",
         progress=console.say,
     )
     console.show(
-        render_table(report),
-        f"report: {out / 'report' / 'report.md'}",
+        table(report),
+        report["verdict"],
+        f"report: {out / 'report' / REPORT_TEXT}",
         f'try: edgecd predict {bundles[1]} "The zip of my new jacket broke, can I send it back?"',
     )
     return {
         "run": str(out / "run"),
         "bundles": [str(bundle) for bundle in bundles],
-        "report": str(out / "report" / "report.md"),
+        "report": str(out / "report" / REPORT_TEXT),
         "metrics": run["metrics"],
         "seconds": time.monotonic() - began,
         "peak_rss_bytes": peak_rss_bytes(),

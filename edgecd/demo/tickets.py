@@ -85,7 +85,7 @@ def _fresh_text(rng: random.Random, split: str, label: str, seen: set[str]) -> s
 def _compose(rng: random.Random, book: PhraseBook, label: str) -> str:
     """A tidy message of one to three sentences: the request, maybe a context, maybe a closing."""
     parts = [rng.choice(book.frames[label])]
-    if rng.random() < 0.65:
+    if rng.random() < 0.45:
         parts.insert(rng.choice((0, 0, 1)), rng.choice(book.contexts))
     if rng.random() < 0.35:
         parts.append(rng.choice(book.closings))

@@ -108,7 +108,7 @@ def label_head(model: PreTrainedModel, token_ids: Sequence[int]) -> torch.Tensor
     Proves on a probe that `last hidden state @ rows` are the model's own logits (no head bias,
     no logit scaling, no soft cap), and raises InputError for a model where they are not.
     """
-    rows = model.get_output_embeddings().weight[list(token_ids)].detach().float()
+    rows: torch.Tensor = model.get_output_embeddings().weight[list(token_ids)].detach().float()
     probe = torch.tensor([[7, 11, 13]], device=model.device) % model.config.vocab_size
     with torch.no_grad():
         own = model(input_ids=probe).logits[0, -1, list(token_ids)].float()

@@ -103,9 +103,7 @@ def score_examples(
     return LabelScores(tuple(example.id for example in examples), table, mark), shortened
 
 
-def calibrate(
-    scores: NDArray[np.float32], reference: NDArray[np.float32]
-) -> NDArray[np.float32]:
+def calibrate(scores: NDArray[np.float32], reference: NDArray[np.float32]) -> NDArray[np.float32]:
     """Take each label's mean log-probability over `reference` off, and normalise again.
 
     Needs no labels: a label that the model prefers whatever the input loses that head start.

@@ -81,7 +81,8 @@ def label_logits(
         options = {"past_key_values": cache, "use_cache": True}
     hidden = model.base_model(input_ids=inputs, attention_mask=mask, **options).last_hidden_state
     last = hidden[torch.arange(len(queries), device=model.device), lengths - 1].float()
-    return (last @ scorer.head.T).cpu().numpy()
+    logits: NDArray[np.float32] = (last @ scorer.head.T).cpu().numpy()
+    return logits
 
 
 def score_queries(

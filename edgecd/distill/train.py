@@ -247,6 +247,7 @@ def train_student(
     if config.method == "pbft":
         items = [entry for entry in items if entry.label is not None]
     monitor = [item(example, False) for example in examples.monitor] if targets else []
+    torch.manual_seed(config.seed)  # LoRA starts from random matrices
     training = students.add_adapter(classifier, config.adapter, config.lora_rank)
     trainable = sum(p.numel() for p in training.parameters() if p.requires_grad)
     reporter.say(
@@ -261,10 +262,13 @@ def train_student(
         temperature=config.temperature,
         patience=config.patience,
         seed=config.seed,
-        autocast=pick_dtype(config.dtype, torch.bfloat16 if device.type == "cuda" else torch.float32)
+        autocast=pick_dtype(
+            config.dtype, torch.bfloat16 if device.type == "cuda" else torch.float32
+        )
         == torch.bfloat16,
     )
     (out / "state").mkdir(exist_ok=True)
+    _forget_lost_steps(out)
     with (out / "metrics.jsonl").open("a", encoding="utf-8") as lines:
 
         def log(line: dict[str, Any]) -> None:
@@ -337,6 +341,17 @@ def _open_run(out: Path, config: TrainConfig, resume: bool, force: bool) -> None
         shutil.rmtree(out)
     out.mkdir(parents=True)
     write_text(out / "config.toml", asked)
+
+
+def _forget_lost_steps(out: Path) -> None:
+    """Drop the lines of steps done after the last saved state: they will be done again."""
+    path = out / "metrics.jsonl"
+    if path.exists():
+        state = out / "state" / "state.json"
+        last = read_json(state)["step"] if state.exists() else 0
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        whole = [line for line in lines if line.endswith("\n")]
+        write_text(path, "".join(line for line in whole if json.loads(line)["step"] <= last))
 
 
 def _write_examples(out: Path, examples: Examples) -> None:

@@ -101,7 +101,7 @@ def fit(
     evaluate_every = max(1, math.ceil(per_epoch / 4))
     parameters = trainable_state(model)
     optimizer = torch.optim.AdamW(parameters.values(), lr=schedule.lr, weight_decay=0.0)
-    state = {"step": 0, "best_step": 0, "best": 1e30, "bad": 0, "train_s": 0.0}
+    state: dict[str, Any] = {"step": 0, "best_step": 0, "best": 1e30, "bad": 0, "train_s": 0.0}
     if (folder / "state.json").exists():
         state = read_json(folder / "state.json")
         _restore(model, optimizer, folder, state["step"])
@@ -198,7 +198,7 @@ def _step(
     loss = distillation_loss(
         logits, target, has_target, label, schedule.alpha, schedule.temperature
     )
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], 1.0)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)

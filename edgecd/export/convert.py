@@ -153,7 +153,7 @@ def _check_fp32(
     few = slice(0, GRAPH_CHECK_EXAMPLES)
     part = parity.HeldOut(gate.encoded[few], gate.gold[few])
     predictor = _predictor(loaded, graph, FP32, work)
-    figures = parity.measure(predictor, part, reference[few], max_flips_pct=100)
+    figures = parity.compare(predictor.run(part.encoded), reference[few], part.gold)
     if not parity.passes(figures, FP32, max_flips_pct=100):
         raise CheckFailed(
             f"the fp32 graph differs from the PyTorch checkpoint by "
@@ -172,7 +172,7 @@ def _treated(
         dict(
             zip(INPUTS, padded([calibration[place] for place in places], pad_token_id), strict=True)
         )
-        for places in batches([len(one.ids) for one in calibration])
+        for places in batches([len(one.ids) for one in calibration], parity.REFERENCE_ROWS)
     ]
     for treatment in treatments(activation_ranges(graph, feeds)):
         yield treatment.name, quantize(graph, treatment)
@@ -191,7 +191,7 @@ def _first_to_pass(
     tried: list[dict[str, Any]] = []
     for treatment, graph in candidates:
         predictor = _predictor(loaded, graph, precision, work)
-        figures = parity.measure(predictor, gate, reference, max_flips_pct)
+        figures = parity.compare(predictor.run(gate.encoded), reference, gate.gold)
         candidate = Candidate(treatment, predictor, figures, _graph_path(work).stat().st_size)
         tried.append(candidate.row)
         passed = parity.passes(figures, precision, max_flips_pct)

@@ -186,7 +186,7 @@ _READERS: dict[str, Callable[[Any], _Stack]] = {
 FUSED_FAMILIES: frozenset[str] = frozenset(_READERS)
 
 # Hugging Face's name -> operator, domain, attributes
-_ACTIVATIONS: dict[str, tuple[str, str, dict[str, float]]] = {
+_ACTIVATIONS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "relu": ("Relu", "", {}),
     "gelu": ("Gelu", MICROSOFT, {}),
     "silu": ("QuickGelu", MICROSOFT, {"alpha": 1.0}),
@@ -381,7 +381,8 @@ def _op(
 def _array(tensor: Any) -> np.ndarray:
     import torch
 
-    return tensor.detach().to("cpu", torch.float32).numpy()
+    array: np.ndarray = tensor.detach().to("cpu", torch.float32).numpy()
+    return array
 
 
 def _weight(tape: ir.tape.Tape, embedding: Any, name: str) -> ir.Value:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from edgecd.encoding import Encoded, encode_prompt
 from edgecd.errors import InputError
 from edgecd.prompts import PromptTemplate
-from edgecd.runtime.predictor import Predictor, batches, padded
+from edgecd.runtime.predictor import batches, padded
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 HELDOUT = "heldout.jsonl"
 MAX_FP32_LOGIT_DIFF = 1e-3
 CALIBRATION_EXAMPLES = 64
+REFERENCE_ROWS = 8
 
 
 @dataclass(frozen=True)
@@ -103,27 +104,11 @@ def checkpoint_logits(
 
     logits = np.zeros((len(encoded), model.config.num_labels), np.float32)
     with torch.inference_mode():
-        for places in batches([len(one.ids) for one in encoded]):
+        for places in batches([len(one.ids) for one in encoded], REFERENCE_ROWS):
             ids, mask = padded([encoded[place] for place in places], pad_token_id)
             rows = model(input_ids=torch.from_numpy(ids), attention_mask=torch.from_numpy(mask))
             logits[places] = rows.logits.float().numpy()
     return logits
-
-
-def measure(
-    predictor: Predictor, gate: HeldOut, reference: NDArray[np.float32], max_flips_pct: float
-) -> Figures:
-    """Compare the device's code with the checkpoint's logits, in batches and one at a time.
-
-    Dynamic quantization takes its scale from the whole batch, so the two differ; the worse one
-    counts. One at a time is skipped when the batches are already over `max_flips_pct`.
-    """
-    batched = compare(predictor.run(gate.encoded), reference, gate.gold)
-    if batched.flips_pct > max_flips_pct:
-        return batched
-    rows = np.concatenate([predictor.run([one]) for one in gate.encoded])
-    alone = compare(rows, reference, gate.gold)
-    return max(batched, alone, key=lambda one: (one.label_flips, one.max_abs_logit_diff))
 
 
 def compare(

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 HEAD = "score.weight"  # stays fp32: a few rows, whose error would go straight into the logits
 OUTLIER_NOISE = 100.0
+BLOCK = 32
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,16 @@ class ActivationRange:
 
 @dataclass(frozen=True)
 class Treatment:
-    """One way to quantize; `two_passes` names the weights whose input is rounded in two passes."""
+    """One way to quantize.
+
+    `two_passes` names the weights whose input is rounded in two passes; with `weights_only` no
+    input is rounded at all, and weights have a scale for every 32 values instead of every column.
+    """
 
     name: str
     description: str
     two_passes: frozenset[str] = frozenset()
+    weights_only: bool = False
 
 
 def treatments(ranges: Mapping[str, ActivationRange]) -> tuple[Treatment, ...]:
@@ -60,6 +66,7 @@ def treatments(ranges: Mapping[str, ActivationRange]) -> tuple[Treatment, ...]:
             description = f"the {len(chosen)} of {len(by_noise)} widest inputs in two passes"
             ladder.append(Treatment(name, description, frozenset(chosen)))
     ladder.append(Treatment("precise", "every input in two 8-bit passes", frozenset(by_noise)))
+    ladder.append(Treatment("weights", "8-bit weights, inputs as they are", weights_only=True))
     return tuple(ladder)
 
 
@@ -121,8 +128,13 @@ def quantize(
     levels = 63 if saturating else 127
     for linear in list(_linears(model.graph)):
         tape = ir.tape.Tape()
-        passes = _two_passes if linear.name in treatment.two_passes else _one_pass
-        _replace(model.graph, linear.nodes, passes(tape, linear, levels), tape)
+        if treatment.weights_only:
+            result = _weights_only(tape, linear)
+        elif linear.name in treatment.two_passes:
+            result = _two_passes(tape, linear, levels)
+        else:
+            result = _one_pass(tape, linear, levels)
+        _replace(model.graph, linear.nodes, result, tape)
     for node in list(model.graph):
         if node.op_type == "Gather" and _is_matrix(node.inputs[0]):
             tape = ir.tape.Tape()
@@ -154,7 +166,7 @@ class _Linear:
     def matrix(self) -> np.ndarray:
         """The weight, [in, out]."""
         assert self.weight.const_value is not None
-        array = self.weight.const_value.numpy()
+        array: np.ndarray = self.weight.const_value.numpy()
         return array.T if self.nodes[0].attributes.get_int("transB", 0) else array
 
 
@@ -221,6 +233,23 @@ def _two_passes(tape: ir.tape.Tape, linear: _Linear, levels: int) -> ir.Value:
     return tape.op("Add", [coarse, fine])
 
 
+def _weights_only(tape: ir.tape.Tape, linear: _Linear) -> ir.Value:
+    """MatMulNBits: [out, blocks, 32] unsigned, 128 is zero; the last block is filled with zeros."""
+    import onnx_ir as ir
+
+    matrix = linear.matrix()
+    width, outs = matrix.shape
+    blocks = -(-width // BLOCK)
+    filled = np.pad(matrix.T, ((0, 0), (0, blocks * BLOCK - width))).reshape(-1, BLOCK)
+    rounded, scale = _round(filled, axis=1, levels=127)
+    unsigned = (rounded.view(np.uint8) ^ 128).reshape(outs, blocks, BLOCK)
+    weight = tape.initializer(ir.tensor(unsigned), f"{linear.name}.uint8")
+    scales = tape.initializer(ir.tensor(scale.reshape(outs, blocks)), f"{linear.name}.scale")
+    attributes = {"K": width, "N": outs, "bits": 8, "block_size": BLOCK, "accuracy_level": 1}
+    inputs = [linear.input, weight, scales, None, None, linear.bias]
+    return tape.op("MatMulNBits", inputs, attributes, domain=MICROSOFT)
+
+
 def _embedding(tape: ir.tape.Tape, gather: ir.Node) -> ir.Value:
     """Gathers int8 rows and their scales, so that the table is never whole in fp32."""
     import onnx_ir as ir
@@ -238,14 +267,18 @@ def _int8(
     """Symmetric int8 with a scale for each slice along `axis`: [out], or [rows, 1] for axis 1."""
     import onnx_ir as ir
 
-    scale = np.abs(matrix).max(axis=axis, keepdims=True) / np.float32(levels)
-    scale[scale == 0] = 1
-    rounded = np.ascontiguousarray(np.rint(matrix / scale).astype(np.int8))
-    scale = scale.reshape(-1) if axis == 0 else scale
+    rounded, scale = _round(matrix, axis, levels)
     return (
         tape.initializer(ir.tensor(rounded), f"{name}.int8"),
-        tape.initializer(ir.tensor(scale), f"{name}.scale"),
+        tape.initializer(ir.tensor(scale.reshape(-1) if axis == 0 else scale), f"{name}.scale"),
     )
+
+
+def _round(matrix: np.ndarray, axis: int, levels: int) -> tuple[np.ndarray, np.ndarray]:
+    """(int8, scales with `axis` kept) so that matrix is about int8 * scales."""
+    scale = np.abs(matrix).max(axis=axis, keepdims=True) / np.float32(levels)
+    scale[scale == 0] = 1
+    return np.ascontiguousarray(np.rint(matrix / scale).astype(np.int8)), scale
 
 
 def _replace(

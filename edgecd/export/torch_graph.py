@@ -55,6 +55,7 @@ def traced_graph(model: PreTrainedModel) -> onnx.ModelProto:
     except torch.onnx.errors.OnnxExporterError as failed:
         reason = str(failed).strip().splitlines()[0]
         raise InputError(f"PyTorch cannot trace {type(model).__name__}: {reason}") from failed
+    assert program is not None  # `dynamo=True` always returns one
     _name_weights(program.model)
     # The tracer's notes hold paths of the machine that exported.
     common.ClearMetadataAndDocStringPass()(program.model)

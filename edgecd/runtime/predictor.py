@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
     from tokenizers import Tokenizer
 
-# One batch: at most so many rows, and tokens with their padding. More gains nothing on a CPU and
-# costs memory.
-BATCH_ROWS = 32
+# One batch: at most so many rows, and tokens with their padding; more costs memory and gains
+# little. Dynamic int8 takes one scale from a whole batch, so there an answer would depend on its
+# neighbours: its rows go alone.
+BATCH_ROWS = {"fp32": 32, "int8": 1}
 BATCH_TOKENS = 4_096
 
 Input = str | Mapping[str, str]
@@ -121,15 +122,19 @@ class Predictor:
         return encoded
 
     def run(self, encoded: Sequence[Encoded]) -> NDArray[np.float32]:
-        """Scores of encoded prompts, float32 [prompts, labels]; batched by similar length."""
+        """Scores of encoded prompts, float32 [prompts, labels]; batched by similar length.
+
+        An answer does not depend on what else is in the list, but for fp32's rounding.
+        """
         logits = np.zeros((len(encoded), len(self.labels)), np.float32)
-        for places in batches([len(one.ids) for one in encoded]):
+        rows = BATCH_ROWS[self.manifest.precision]
+        for places in batches([len(one.ids) for one in encoded], rows):
             ids, mask = padded([encoded[place] for place in places], self.manifest.pad_token_id)
             try:
-                (rows,) = self.session.run([LOGITS], {"input_ids": ids, "attention_mask": mask})
+                (scores,) = self.session.run([LOGITS], {"input_ids": ids, "attention_mask": mask})
             except Exception as bad:  # onnxruntime's own exceptions share no base class
                 raise InputError(f"onnxruntime cannot run the graph: {first_line(bad)}") from None
-            logits[places] = rows
+            logits[places] = scores
         return logits
 
 
@@ -146,11 +151,11 @@ def load_tokenizer(path: Path) -> Tokenizer:
     return tokenizer
 
 
-def batches(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Places of prompts, shortest first, in batches of at most BATCH_ROWS and BATCH_TOKENS."""
+def batches(lengths: Sequence[int], rows: int) -> Iterator[list[int]]:
+    """Places of prompts, shortest first, in batches of at most `rows` and BATCH_TOKENS."""
     batch: list[int] = []
     for place in sorted(range(len(lengths)), key=lengths.__getitem__):
-        full = (len(batch) + 1) * lengths[place] > BATCH_TOKENS or len(batch) == BATCH_ROWS
+        full = (len(batch) + 1) * lengths[place] > BATCH_TOKENS or len(batch) == rows
         if batch and full:
             yield batch
             batch = []

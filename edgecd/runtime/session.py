@@ -39,8 +39,8 @@ def open_session(
     options.intra_op_num_threads = threads or 0
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    # Threads spin within a call, where it saves latency, and rest between calls.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
+    # Spinning threads take the processor from others (and from each other on a busy device).
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     names = [_CUDA, _CPU] if has_cuda and provider != "cpu" else [_CPU]
     try:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,13 +10,11 @@ import onnxruntime
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from tiny import PAD_TOKEN_ID, tiny_classifier
-
 from edgecd.errors import InputError
 from edgecd.export import graph as graph_module
 from edgecd.export.graph import FUSED_FAMILIES, fused_graph
 from edgecd.export.torch_graph import traced_graph
+from tests.tiny import PAD_TOKEN_ID, tiny_classifier
 
 VOCABULARY = 100
 LLAMA3_ROPE = {

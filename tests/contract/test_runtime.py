@@ -18,7 +18,6 @@ transformers = pytest.importorskip("transformers")
 ort = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnx_ir")
 
-import tiny  # noqa: E402
 
 import edgecd  # noqa: E402
 from edgecd.bundle import read_manifest, write_bundle  # noqa: E402
@@ -33,6 +32,7 @@ from edgecd.runtime import session as sessions  # noqa: E402
 from edgecd.runtime.predictor import BATCH_TOKENS, Predictor, batches  # noqa: E402
 from edgecd.runtime.stream import CHUNK_ROWS, predict_stream  # noqa: E402
 from edgecd.runtime.verify import TOLERANCES, verify  # noqa: E402
+from tests import tiny  # noqa: E402
 
 MAX_LENGTH = 48
 TEMPLATE = PromptTemplate(tiny.TEMPLATE, tiny.LABELS)
@@ -145,14 +145,24 @@ def test_order_is_kept_and_a_batch_answers_as_single_calls_do(
     assert predictor.logits([]).shape == (0, 2)
 
 
+def test_an_int8_answer_does_not_depend_on_its_neighbours(
+    bundles: dict[tuple[str, str], Path],
+) -> None:
+    predictor = Predictor.load(bundles["llama", "int8"], threads=1)
+    rows = mixed_rows(20, seed=6)
+    alone = np.concatenate([predictor.logits([row]) for row in rows])
+    np.testing.assert_array_equal(predictor.logits(rows), alone)
+
+
 def test_batches_hold_each_place_once_and_stay_within_their_limits() -> None:
     rng = random.Random(0)
     lengths = [rng.choice([1, 7, 50, 900, 5_000]) for _ in range(300)]
-    made = list(batches(lengths))
+    made = list(batches(lengths, 32))
     assert sorted(place for batch in made for place in batch) == list(range(300))
     for batch in made:
         longest = max(lengths[place] for place in batch)
         assert len(batch) == 1 or len(batch) * longest <= BATCH_TOKENS
+        assert len(batch) <= 32
 
 
 @pytest.mark.parametrize("family", FUSED)
