@@ -33,6 +33,7 @@ def require(module: str, extra: str) -> ModuleType:
     except ModuleNotFoundError as missing:
         if (missing.name or "").split(".")[0] != module.split(".")[0]:
             raise
+        package = module.split(".")[0]
         raise MissingExtra(
-            f"this needs {module.split('.')[0]}, which is not installed: pip install 'edgecd[{extra}]'"
+            f"this needs {package}, which is not installed: pip install 'edgecd[{extra}]'"
         ) from None

@@ -109,24 +109,19 @@ def _load_bundle(spec: Mapping[str, Any]) -> Loaded:
     predictor = Predictor.load(folder, spec["provider"], spec["threads"])
     ready = time.perf_counter()
     manifest = predictor.manifest
-    # Dynamic int8 takes one scale for a whole batch, so a row's answer depends on its neighbours;
-    # a device asks one at a time.
-    one_by_one = manifest.precision == "int8"
 
     def answer(fields: Fields) -> list[float]:
         row: list[float] = predictor.logits([fields])[0].tolist()
         return row
 
     def answer_all(inputs: Sequence[Fields]) -> list[list[float]]:
-        if one_by_one:
-            return [answer(fields) for fields in inputs]
         rows: list[list[float]] = predictor.logits(inputs).tolist()
         return rows
 
     return Loaded(
         answer=answer,
         answer_all=answer_all,
-        batch_size=1 if one_by_one else BATCH_ROWS,
+        batch_size=BATCH_ROWS[manifest.precision],
         tokens=lambda fields: len(predictor.encode([fields])[0].ids),
         facts={
             "runtime": "onnxruntime",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -179,10 +179,8 @@ def _identity(name: str, model: PreTrainedModel) -> str:
 
 def _head(path: Path, size: int = 1 << 22) -> str:
     """Hash of parts spread over a large file."""
-    import hashlib
-
     digest = hashlib.sha256()
-    total = os.path.getsize(path)
+    total = path.stat().st_size
     with path.open("rb") as stream:
         for eighth in range(8):
             stream.seek(total * eighth // 8)

@@ -1,0 +1,5 @@
+"""`python -m edgecd`."""
+
+from edgecd.cli import main
+
+main()

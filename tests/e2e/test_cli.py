@@ -1,0 +1,242 @@
+"""The commands as a user types them, on tiny models; exit codes and messages included."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests import tiny
+
+TASK = f"""
+name = "pairs"
+template = {json.dumps(tiny.TEMPLATE)}
+labels = {{ entailment = " True", contradiction = " False" }}
+[data]
+train = "train.jsonl"
+validation = "validation.jsonl"
+"""
+
+
+def edgecd(*arguments, stdin=None, env=None, code=0):
+    """Run the command in a fresh process; returns (stdout, stderr)."""
+    done = subprocess.run(
+        [sys.executable, "-m", "edgecd", *map(str, arguments)],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **(env or {})},
+        timeout=300,
+    )
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.stdout, done.stderr
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    root = tmp_path_factory.mktemp("cli")
+    for name, family in (("teacher", "qwen2"), ("student", "llama")):
+        tokenizer = tiny.tiny_tokenizer()
+        tiny.save_model(tiny.tiny_causal_lm(family, len(tokenizer)), tokenizer, root / name)
+    rows = [{"id": r["id"], **r["fields"], "label": r["label"]} for r in tiny.examples(160)]
+    tiny.write_jsonl(root / "train.jsonl", rows[:100])
+    tiny.write_jsonl(root / "validation.jsonl", rows[100:])
+    (root / "task.toml").write_text(TASK)
+    other = TASK.replace('"pairs"', '"other"').replace("validation.jsonl", "train.jsonl")
+    (root / "other.toml").write_text(other)
+    return root
+
+
+@pytest.fixture(scope="module")
+def train_options(world):
+    return [
+        *("--task", world / "task.toml", "--teacher", world / "teacher"),
+        *("--student", world / "student", "--shots", "4", "--batch-size", "8"),
+    ]
+
+
+@pytest.fixture(scope="module")
+def run(world, train_options):
+    edgecd("train", *train_options, "--out", world / "run")
+    return world / "run"
+
+
+@pytest.fixture(scope="module")
+def bundle(world, run):
+    edgecd("export", run, "--int8", "--max-flips", "60", "--out", world / "int8")
+    edgecd("export", run, "--out", world / "fp32")
+    return world / "fp32"
+
+
+def test_train_export_predict_inspect_verify(run, bundle):
+    config = json.loads((run / "run.json").read_text())
+    assert config["status"] == "done"
+    fields = ["--field", "premise=A cat sits.", "--field", "hypothesis=A cat {braces}."]
+    out, _ = edgecd("predict", bundle, *fields, "--json")
+    answer = json.loads(out)
+    assert answer["label"] in ("entailment", "contradiction")
+    assert sum(answer["probabilities"].values()) == pytest.approx(1)
+    shown, _ = edgecd("predict", bundle, *fields)
+    assert shown.strip() == answer["label"]
+    assert json.loads(edgecd("inspect", bundle, "--json")[0])["labels"]
+    assert "ok" in edgecd("verify", bundle)[0]
+
+
+def test_predict_reads_json_lines_and_answers_in_order(bundle):
+    rows = [row["fields"] | {"id": row["id"]} for row in tiny.examples(40)]
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    out, _ = edgecd("predict", bundle, "-", stdin=lines)
+    answers = [json.loads(line) for line in out.splitlines()]
+    assert [a["id"] for a in answers] == [row["id"] for row in rows]
+    _, error = edgecd("predict", bundle, "-", stdin=lines + "{oops\n", code=2)
+    assert "41" in error and "JSON" in error
+
+
+def test_bench_writes_a_report_and_goes_on_where_it_stopped(world, run, bundle):
+    arguments = [
+        *("bench", bundle, world / "int8", "--task", world / "task.toml", "--run", run),
+        *("--ood", world / "other.toml", "--limit", "20", "--latency-queries", "4"),
+        *("--threads", "1", "--out", world / "report", "--json"),
+    ]
+    report = json.loads(edgecd(*arguments)[0])
+    roles = {row["role"] for row in report["rows"]}
+    assert roles == {
+        *("teacher-icl", "teacher-icl-cached", "same-size-icl", "same-size-icl-cached"),
+        *("same-size-zero-shot", "student"),
+    }
+    for row in report["rows"]:
+        assert row["ood_accuracy"]["other"]["examples"] == 20
+        assert row["latency_ms"]["p50"] <= row["latency_ms"]["p99"]
+    stamp = (world / "report" / "systems" / "fp32.json").stat().st_mtime_ns
+    assert json.loads(edgecd(*arguments)[0])["rows"] == report["rows"]
+    assert (world / "report" / "systems" / "fp32.json").stat().st_mtime_ns == stamp
+    assert "fp32" in (world / "report" / "report.md").read_text()
+
+
+def test_one_flipped_byte_is_refused(bundle, tmp_path):
+    import shutil
+
+    broken = shutil.copytree(bundle, tmp_path / "broken")
+    content = bytearray((broken / "model.onnx").read_bytes())
+    content[len(content) // 2] ^= 1
+    (broken / "model.onnx").write_bytes(content)
+    assert "model.onnx" in edgecd("verify", broken, code=1)[1]
+    fields = ["--field", "premise=a", "--field", "hypothesis=b"]
+    assert "model.onnx" in edgecd("predict", broken, *fields, code=1)[1]
+
+
+def test_the_gate_fails_with_what_it_tried(world, run):
+    checkpoint = world / "run"
+    _, error = edgecd(
+        *("export", checkpoint, "--int8", "--max-flips", "-1", "--out", world / "never"), code=2
+    )
+    assert "max-flips" in error
+    assert not (world / "never").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--task", "nowhere.toml"], "nowhere.toml: no such file"),
+        (["--teacher", "/nowhere"], "/nowhere: no such folder"),
+        (["--shots", "1000"], "lower --shots"),
+        (["--method", "magic"], "choose one of cd, pbft"),
+        (["--adapter", "bitfit"], "use --adapter lora"),
+        (["--config", "nowhere.toml"], "nowhere.toml: no such file"),
+    ],
+)
+def test_bad_requests_exit_2_and_say_the_cure(world, train_options, tmp_path, arguments, message):
+    options = [*train_options, *arguments, "--out", tmp_path / "run"]
+    assert message in " ".join(edgecd("train", *options, code=2)[1].split())
+
+
+def test_an_existing_folder_is_refused_without_force(run, bundle, train_options):
+    assert "--force" in edgecd("train", *train_options, "--out", run, code=2)[1]
+    assert "--force" in edgecd("export", run, "--out", bundle, code=2)[1]
+
+
+def test_json_is_alone_on_stdout(world, train_options, tmp_path):
+    out, _ = edgecd("train", *train_options, "--out", tmp_path / "run", "--json")
+    assert json.loads(out)["status"] == "done"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_an_interrupt_exits_130_and_resume_ends_the_same(world, train_options, tmp_path):
+    options = [*train_options, "--epochs", "40", "--patience", "1000"]
+    command = [sys.executable, "-m", "edgecd", "train", *map(str, options), "--quiet"]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen([*command, "--out", str(tmp_path / "cut")], env=env)
+    metrics = tmp_path / "cut" / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while not (metrics.exists() and metrics.read_text().count("\n") > 20):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    edgecd("train", *options, "--out", tmp_path / "cut", "--resume")
+    edgecd("train", *options, "--out", tmp_path / "whole")
+    figures = [
+        json.loads((tmp_path / name / "run.json").read_text())["metrics"]
+        for name in ("cut", "whole")
+    ]
+    assert figures[0] == pytest.approx(figures[1], abs=1e-4)
+
+
+def test_an_unreachable_hub_is_said_within_ten_seconds(tmp_path):
+    with socket.socket() as silent:  # accepts connections and never answers
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        env = {
+            "HF_ENDPOINT": f"http://127.0.0.1:{silent.getsockname()[1]}",
+            "HF_HOME": str(tmp_path / "hf"),
+        }
+        code = (
+            "import time, sys\n"
+            "from edgecd.hub import resolve_model, resolve_dataset\n"
+            "from edgecd.errors import InputError\n"
+            "import huggingface_hub\n"
+            "for ask in (resolve_model, resolve_dataset):\n"
+            "    began = time.monotonic()\n"
+            "    try:\n"
+            "        ask('some/thing')\n"
+            "    except InputError as error:\n"
+            "        print(time.monotonic() - began, error)\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            env={**os.environ, **env},
+            timeout=60,
+        )
+    model, dataset = done.stdout.splitlines()
+    for line, cure in ((model, "local model folder"), (dataset, ".jsonl")):
+        seconds, message = line.split(" ", 1)
+        assert float(seconds) < 10
+        assert "cannot be reached" in message and cure in message
+
+
+def test_tasks_and_doctor_answer(tmp_path):
+    listed = json.loads(edgecd("tasks", "--json")[0])["tasks"]
+    assert {"mnli", "tickets"} <= {row["task"] for row in listed}
+    assert json.loads(edgecd("doctor", "--json")[0])["cores"] >= 1
+    edgecd("tasks")
+    edgecd("doctor")
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys; from typer.testing import CliRunner; from edgecd.cli import app;"
+        "assert CliRunner().invoke(app, ['--help']).exit_code == 0;"
+        "heavy = {'torch', 'transformers', 'onnx', 'onnxruntime', 'numpy', 'tokenizers'};"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stderr
