@@ -119,7 +119,8 @@ def export(
     fp32: Annotated[bool, typer.Option("--fp32", help="Full precision (the default).")] = False,
     int8: Annotated[bool, typer.Option("--int8", help="8-bit, gated.")] = False,
     max_flips: Annotated[
-        float, typer.Option(help="Most labels, in percent, that may differ from the checkpoint.")
+        float,
+        typer.Option(min=0, max=100, help="Most labels, in percent, that may flip in the gate."),
     ] = 2.0,
     exporter: Annotated[str, typer.Option(help="auto, fused or torch.")] = "auto",
     force: Force = False,
@@ -307,7 +308,7 @@ def tasks(as_json: Json = False) -> None:
 @app.command()
 def doctor(as_json: Json = False) -> None:
     """What this machine has: processor, memory, providers, versions."""
-    from edgecd.bench.machine import describe_machine
+    from edgecd.machine import describe_machine
     from edgecd.console import Console
 
     result = describe_machine()

@@ -122,6 +122,15 @@ def notes(report: Mapping[str, Any]) -> list[str]:
                 f"{check['examples']} queries {check['label_mismatches']} labels differ, logits by "
                 f"at most {check['max_abs_logit_diff']:.2g}."
             )
+    # The row measured before leaves a load of its own, of at most all cores.
+    busy = [row for row in rows if (row["load_average_before"] or 0) > 1.5 * machine["cores"]]
+    if busy:
+        names = ", ".join(
+            f"{row['system']} (load {row['load_average_before']:.1f})" for row in busy
+        )
+        lines.append(
+            f"The machine was busy with other work before {names}: do not trust these times."
+        )
     if len({row["runtime"] for row in rows}) > 1:
         lines.append(
             "Prompts run in PyTorch and bundles in onnxruntime, so a ratio between the two "

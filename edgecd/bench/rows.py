@@ -127,6 +127,7 @@ def _speed(system: System, result: Result, shots: int) -> dict[str, Any]:
             result["throughput_per_s"] if batched else 1e3 / float(np.mean(latencies_ms))
         ),
         "throughput_batch": result["batch_size"] if batched else 1,
+        "load_average_before": result.get("load_average_before"),
         "modules": result["modules"],
     }
 

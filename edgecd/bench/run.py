@@ -17,7 +17,7 @@ from edgecd.bench.data import (
     draw_shots,
     evaluation_sets,
 )
-from edgecd.bench.machine import describe_machine, usable_cores
+from edgecd.machine import describe_machine, load_average, usable_cores
 from edgecd.bench.measure import measure
 from edgecd.bench.report import markdown, verdict
 from edgecd.bench.rows import make_rows
@@ -155,8 +155,8 @@ def _prompt(
         shots = int(made.get("shots") or 0) if shots is None else shots
         chosen = draw_shots(task, train, shots, seed)
         notes.append(
-            f"The {shots} demonstrations were drawn from the train split with seed {seed}; name "
-            "the run (--run) to take the ones that it used."
+            f"The {shots} demonstrations were drawn from the train split with seed {seed}: no run "
+            "folder (--run) with its own was given."
         )
     if not chosen and any(system.prompted for system in systems):
         raise InputError(
@@ -202,7 +202,9 @@ def _measure_all(
     )
     for place, name in enumerate(todo, start=1):
         progress(f"{name} ({place} of {len(todo)} to measure)")
+        before = load_average()
         results[name] = measure(name, specs[name], specs[name]["threads"])
+        results[name]["load_average_before"] = before
         stored = {"fingerprint": marks[name], "system": specs[name]["system"]}
         write_json(kept / f"{name}.json", {**stored, "result": results[name]})
     return results

@@ -15,9 +15,17 @@ from edgecd.demo.phrases_ood import OUT_OF_DOMAIN
 from edgecd.errors import InputError
 
 LABELS: tuple[str, ...] = ("billing", "shipping", "returns", "account", "technical", "sales")
-TEMPLATE = "Message: {text}\nTeam:"
-# Lower case: " Billing" is two tokens for SmolLM2, " billing" is one for it and for Qwen2.5.
-VERBALIZER: dict[str, str] = {label: f" {label}" for label in LABELS}
+TEMPLATE = "Message: {text}\nThis message is about"
+# One token each, space included, for SmolLM2 and Qwen2.5. Everyday words, as they would go on the
+# template's sentence, tell a small teacher more than the teams' names do.
+VERBALIZER: dict[str, str] = {
+    "billing": " payment",
+    "shipping": " delivery",
+    "returns": " return",
+    "account": " account",
+    "technical": " device",
+    "sales": " purchase",
+}
 
 # Share of the messages (in tenths, by hash) that each in-domain split owns.
 SPLIT_TENTHS = {"train": range(8), "validation": range(8, 9), "test": range(9, 10)}
@@ -85,7 +93,7 @@ def _fresh_text(rng: random.Random, split: str, label: str, seen: set[str]) -> s
 def _compose(rng: random.Random, book: PhraseBook, label: str) -> str:
     """A tidy message of one to three sentences: the request, maybe a context, maybe a closing."""
     parts = [rng.choice(book.frames[label])]
-    if rng.random() < 0.45:
+    if rng.random() < 0.35:
         parts.insert(rng.choice((0, 0, 1)), rng.choice(book.contexts))
     if rng.random() < 0.35:
         parts.append(rng.choice(book.closings))

@@ -244,7 +244,7 @@ def _graph_path(work: Path) -> Path:
 
 def _provenance(exporter: str) -> dict[str, Any]:
     """What exported, and on what kind of machine."""
-    from edgecd.bench.machine import describe_machine
+    from edgecd.machine import describe_machine
 
     machine = describe_machine()
     return {"exporter": exporter, **{key: machine[key] for key in ("versions", "os", "cpu", "isa")}}

@@ -195,6 +195,13 @@ def test_a_skipped_cached_row_leaves_its_naive_row_without_accuracy() -> None:
     assert "no advice" in markdown(report_of([row]))
 
 
+def test_a_busy_machine_is_said() -> None:
+    rows = rows_of(100, 1000)
+    assert "busy" not in markdown(report_of(rows))
+    rows[-1]["load_average_before"] = 6.0
+    assert "busy with other work before student (load 6.0)" in markdown(report_of(rows))
+
+
 def test_terminal_table_shows_names_as_they_are() -> None:
     rows = rows_of(100, 1000)
     rows[-1]["system"] = "[red]x"
