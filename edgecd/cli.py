@@ -308,8 +308,8 @@ def tasks(as_json: Json = False) -> None:
 @app.command()
 def doctor(as_json: Json = False) -> None:
     """What this machine has: processor, memory, providers, versions."""
-    from edgecd.machine import describe_machine
     from edgecd.console import Console
+    from edgecd.machine import describe_machine
 
     result = describe_machine()
     _print(as_json, result, lambda: Console(False).facts(result))

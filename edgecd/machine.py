@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,8 @@ ISA = (
     "sve",
     "sve2",
 )
+# Elsewhere bfloat16 is emulated, and slower than float32.
+_BFLOAT16_ISA = {"avx512_bf16", "amx_bf16", "bf16"}
 PACKAGES = (
     "edgecd",
     "numpy",
@@ -56,12 +59,23 @@ def describe_machine() -> dict[str, Any]:
     return {
         "cpu": info.get("model name") or info.get("Model") or _sysctl() or platform.processor(),
         "cores": usable_cores(),
-        "isa": [name for name in ISA if name in _flags(info)],
+        "isa": instruction_sets(),
         "ram_bytes": _ram_bytes(),
         "gpu": _gpu(),
         "os": f"{platform.system()} {platform.machine()}",
         "versions": {"python": platform.python_version(), **_versions()},
     }
+
+
+def fast_dtype(isa: Sequence[str], gpu: bool) -> str:
+    """The faster floating-point type of a PyTorch model here: bfloat16 where it is native."""
+    return "bfloat16" if gpu or _BFLOAT16_ISA & set(isa) else "float32"
+
+
+def instruction_sets() -> list[str]:
+    """Those of ISA that this processor has."""
+    flags = _flags(_cpuinfo())
+    return [name for name in ISA if name in flags]
 
 
 def usable_cores() -> int:

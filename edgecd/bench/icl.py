@@ -56,7 +56,7 @@ def load(spec: Mapping[str, Any], import_ms: float) -> Loaded:
     started = time.perf_counter()
     device = pick_device(spec["provider"])
     lm = load_language_model(
-        spec["system"]["model"], device, pick_dtype(spec["dtype"], torch.float32)
+        spec["system"]["model"], device, pick_dtype(spec["dtype"], device)
     )
     template = PromptTemplate(spec["template"], spec["verbalizer"])
     scorer = make_scorer(lm, template)

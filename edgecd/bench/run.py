@@ -17,20 +17,19 @@ from edgecd.bench.data import (
     draw_shots,
     evaluation_sets,
 )
-from edgecd.machine import describe_machine, load_average, usable_cores
 from edgecd.bench.measure import measure
 from edgecd.bench.report import markdown, verdict
 from edgecd.bench.rows import make_rows
 from edgecd.bench.systems import (
     BASELINES,
     System,
-    bfloat16_or_float32,
     known_models,
     list_systems,
 )
 from edgecd.bundle import read_manifest
 from edgecd.errors import InputError
 from edgecd.files import fingerprint, read_json, refuse_existing, write_json, write_text
+from edgecd.machine import describe_machine, fast_dtype, load_average, usable_cores
 from edgecd.tasks import Task, read_split
 
 SCHEMA = 1
@@ -102,7 +101,7 @@ def bench(
         "calibration": [dict(fields) for fields in calibration],
         "dtype": dtype
         if dtype != "auto"
-        else bfloat16_or_float32(machine["isa"], machine["gpu"] is not None and provider != "cpu"),
+        else fast_dtype(machine["isa"], machine["gpu"] is not None and provider != "cpu"),
     }
     specs = {
         system.name: {

@@ -21,8 +21,6 @@ BASELINES = (TEACHER, TEACHER_CACHED, SAME_SIZE, SAME_SIZE_CACHED, ZERO_SHOT)
 # accuracy is taken from there, and only its latency is measured.
 ACCURACY_FROM = {TEACHER: TEACHER_CACHED, SAME_SIZE: SAME_SIZE_CACHED}
 _ROLES = {"pbft": "pbft", "mend": "mend"}
-# Without these, bfloat16 on a CPU is emulated and slower than float32.
-_BFLOAT16_ISA = {"avx512f", "avx512_bf16", "amx_bf16", "bf16"}
 
 
 @dataclass(frozen=True)
@@ -79,11 +77,6 @@ def list_systems(
         if names.count(name) > 1:
             raise InputError(f"two systems are named {name!r}: give each bundle's folder its name")
     return tuple(systems)
-
-
-def bfloat16_or_float32(isa: Sequence[str], gpu: bool) -> str:
-    """The faster dtype for a language model on this machine."""
-    return "bfloat16" if gpu or _BFLOAT16_ISA & set(isa) else "float32"
 
 
 def _wanted(models: Models, baselines: Sequence[str] | None) -> set[str]:

@@ -16,6 +16,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from edgecd.errors import InputError
 from edgecd.files import fingerprint, sha256_file
 from edgecd.hub import resolve_model
+from edgecd.machine import fast_dtype, instruction_sets
 
 # edgecd has its own progress and its own words for what goes wrong.
 transformers.logging.set_verbosity_error()
@@ -59,10 +60,10 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def pick_dtype(name: str, default: torch.dtype) -> torch.dtype:
-    """`auto` (what `default` says), `float32` or `bfloat16`."""
+def pick_dtype(name: str, device: torch.device) -> torch.dtype:
+    """`float32`, `bfloat16`, or `auto`: the faster of the two on this device."""
     if name == "auto":
-        return default
+        name = fast_dtype(instruction_sets(), device.type == "cuda")
     if name not in DTYPES:
         raise InputError(f"--dtype {name}: choose auto, {' or '.join(DTYPES)}")
     return DTYPES[name]

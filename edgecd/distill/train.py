@@ -174,8 +174,7 @@ def score_all(
     reporter: Reporter,
 ) -> Targets:
     """Load the teacher, score every role under every demonstration draw, and let it go."""
-    dtype = pick_dtype(config.dtype, torch.bfloat16)
-    teacher = load_language_model(config.teacher, device, dtype)
+    teacher = load_language_model(config.teacher, device, pick_dtype(config.dtype, device))
     scorer = make_scorer(teacher, task.template)
     folder = Path(config.scores) if config.scores else out / "scores"
     folder.mkdir(parents=True, exist_ok=True)
@@ -262,10 +261,7 @@ def train_student(
         temperature=config.temperature,
         patience=config.patience,
         seed=config.seed,
-        autocast=pick_dtype(
-            config.dtype, torch.bfloat16 if device.type == "cuda" else torch.float32
-        )
-        == torch.bfloat16,
+        autocast=pick_dtype(config.dtype, device) == torch.bfloat16,
     )
     (out / "state").mkdir(exist_ok=True)
     _forget_lost_steps(out)

@@ -19,10 +19,10 @@ from edgecd.bench.systems import (
     TEACHER_CACHED,
     Models,
     System,
-    bfloat16_or_float32,
     list_systems,
 )
 from edgecd.errors import InputError
+from edgecd.machine import fast_dtype
 
 LABELS = ("yes", "no")
 MACHINE = {
@@ -225,9 +225,9 @@ def test_baselines_follow_the_models_that_are_known() -> None:
 
 
 def test_bfloat16_only_where_it_is_faster() -> None:
-    assert bfloat16_or_float32(["avx2"], gpu=False) == "float32"
-    assert bfloat16_or_float32(["avx2", "avx512f"], gpu=False) == "bfloat16"
-    assert bfloat16_or_float32([], gpu=True) == "bfloat16"
+    assert fast_dtype(["avx2"], gpu=False) == "float32"
+    assert fast_dtype(["avx2", "avx512_bf16"], gpu=False) == "bfloat16"
+    assert fast_dtype([], gpu=True) == "bfloat16"
 
 
 def test_percentiles_are_of_the_raw_values() -> None:
