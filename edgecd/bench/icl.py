@@ -55,9 +55,7 @@ def load(spec: Mapping[str, Any], import_ms: float) -> Loaded:
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     started = time.perf_counter()
     device = pick_device(spec["provider"])
-    lm = load_language_model(
-        spec["system"]["model"], device, pick_dtype(spec["dtype"], device)
-    )
+    lm = load_language_model(spec["system"]["model"], device, pick_dtype(spec["dtype"], device))
     template = PromptTemplate(spec["template"], spec["verbalizer"])
     scorer = make_scorer(lm, template)
     load_ms = (time.perf_counter() - started) * 1e3

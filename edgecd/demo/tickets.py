@@ -15,17 +15,6 @@ from edgecd.demo.phrases_ood import OUT_OF_DOMAIN
 from edgecd.errors import InputError
 
 LABELS: tuple[str, ...] = ("billing", "shipping", "returns", "account", "technical", "sales")
-TEMPLATE = "Message: {text}\nThis message is about"
-# One token each, space included, for SmolLM2 and Qwen2.5. Everyday words, as they would go on the
-# template's sentence, tell a small teacher more than the teams' names do.
-VERBALIZER: dict[str, str] = {
-    "billing": " payment",
-    "shipping": " delivery",
-    "returns": " return",
-    "account": " account",
-    "technical": " device",
-    "sales": " purchase",
-}
 
 # Share of the messages (in tenths, by hash) that each in-domain split owns.
 SPLIT_TENTHS = {"train": range(8), "validation": range(8, 9), "test": range(9, 10)}
