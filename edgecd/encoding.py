@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgecd.errors import InputError
-from edgecd.prompts import PromptTemplate, value_of
+from edgecd.prompts import SEPARATOR, PromptTemplate, value_of
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -36,14 +36,21 @@ def encode_prompt(
     template: PromptTemplate,
     fields: Mapping[str, str],
     max_length: int,
-    special: bool = True,
+    after_context: bool = False,
 ) -> Encoded:
     """Encode one input, shortening its longest fields from their ends until it fits.
 
-    The pattern itself is never cut: the label's word must still follow its tail. Raises
-    InputError when a field is missing, or when the pattern alone is over `max_length` tokens.
+    `after_context` is for a query that continues demonstrations: it starts with their separator
+    and has no start token. The pattern itself is never cut: the label's word must still follow
+    its tail. Raises InputError when a field is missing, or when the pattern alone is over
+    `max_length` tokens.
     """
-    ids = token_ids(tokenizer, template.render(fields), special)
+
+    def encode(values: Mapping[str, str]) -> list[int]:
+        before = SEPARATOR if after_context else ""
+        return token_ids(tokenizer, before + template.render(values), special=not after_context)
+
+    ids = encode(fields)
     if len(ids) <= max_length:
         return Encoded(ids, False)
     spans = {
@@ -59,7 +66,7 @@ def encode_prompt(
             else fields[name]
             for name in template.fields
         }
-        ids = token_ids(tokenizer, template.render(cut), special)
+        ids = encode(cut)
         if len(ids) <= max_length:
             return Encoded(ids, True)
         level -= 1  # tokens merge differently at the cut; rarely more than once

@@ -56,9 +56,13 @@ class PromptTemplate:
         )
 
     def render_context(self, shots: Sequence[tuple[Mapping[str, str], str]]) -> str:
-        """Demonstrations (fields, label) with their answers, ready to stand before a query."""
-        return "".join(
-            self.render(fields) + self.verbalizer[label] + SEPARATOR for fields, label in shots
+        """Demonstrations (fields, label) with their answers, separated.
+
+        The separator before the query belongs to the query: many tokenizers split a blank line
+        differently at the end of a text, and the query must look like the demonstrations do.
+        """
+        return SEPARATOR.join(
+            self.render(fields) + self.verbalizer[label] for fields, label in shots
         )
 
 

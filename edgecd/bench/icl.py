@@ -77,9 +77,7 @@ def load(spec: Mapping[str, Any], import_ms: float) -> Loaded:
     before = [] if cached else context
 
     def ids(fields: Fields) -> list[int]:
-        query = encode_prompt(
-            lm.text_tokenizer, template, fields, spec["max_length"], special=not prompted
-        )
+        query = encode_prompt(lm.text_tokenizer, template, fields, spec["max_length"], prompted)
         return before + query.ids
 
     def answer(fields: Fields) -> list[float]:

@@ -70,7 +70,7 @@ def score_examples(
     known = _read_lines(path, len(template.labels))
     texts = {example.id: fingerprint(template.render(example.fields))[:12] for example in examples}
     encoded = [
-        encode_prompt(lm.text_tokenizer, template, example.fields, max_length, special=not context)
+        encode_prompt(lm.text_tokenizer, template, example.fields, max_length, bool(context))
         for example in examples
     ]
     missing = [

@@ -21,6 +21,7 @@ from edgecd.files import read_json, write_json
 
 WARM_UP = 0.06
 SAVE_EVERY_S = 30.0
+PART_TOKENS = 1024
 
 
 @dataclass(frozen=True)
@@ -62,20 +63,22 @@ def distillation_loss(
     label: torch.Tensor,
     alpha: float,
     temperature: float,
+    batch_size: int,
 ) -> torch.Tensor:
     """alpha T^2 KL(teacher || student) + (1 - alpha) CE, in label space (arXiv 2412.13243).
 
-    logits, target [batch, labels]; `has_target` [batch] says where the teacher spoke; `label`
-    [batch] is -1 where unknown. Each term is a mean over the whole batch, so that an example
-    counts the same whatever company it is in.
+    logits, target [rows, labels]; `has_target` [rows] says where the teacher spoke; `label`
+    [rows] is -1 where unknown. Each term is a sum over the rows divided by `batch_size`: the rows
+    may be a part of a batch, and an example counts the same whatever company it is in.
     """
     student = torch.log_softmax(logits.float() / temperature, dim=-1)
     teacher = torch.softmax(target / temperature, dim=-1)
     divergence = (teacher * (torch.log(teacher.clamp_min(1e-12)) - student)).sum(-1)
-    kl = (divergence * has_target).sum() / len(logits)
-    ce = torch.nn.functional.cross_entropy(
-        logits.float(), label, ignore_index=-1, reduction="sum"
-    ) / len(logits)
+    kl = (divergence * has_target).sum() / batch_size
+    ce = (
+        torch.nn.functional.cross_entropy(logits.float(), label, ignore_index=-1, reduction="sum")
+        / batch_size
+    )
     return alpha * temperature**2 * kl + (1 - alpha) * ce
 
 
@@ -166,7 +169,7 @@ def divergence(model: Any, items: Sequence[Item], batch_size: int, pad_id: int) 
     target = torch.tensor([list(item.target or ()) for item in items])
     everywhere = torch.ones(len(items))
     nowhere = torch.full((len(items),), -1)
-    return float(distillation_loss(logits, target, everywhere, nowhere, 1.0, 1.0))
+    return float(distillation_loss(logits, target, everywhere, nowhere, 1.0, 1.0, len(items)))
 
 
 def _step(
@@ -184,25 +187,49 @@ def _step(
         group["lr"] = schedule.lr * factor
     # Dropout depends on seed and step alone, so a resumed run draws the same masks.
     torch.manual_seed(schedule.seed * 1_000_003 + step)
-    device = _device(model)
-    inputs, mask = _pad([item.ids for item in batch], pad_id, device)
-    width = model.config.num_labels
-    target = torch.tensor([list(item.target or [0.0] * width) for item in batch], device=device)
-    has_target = torch.tensor([float(item.target is not None) for item in batch], device=device)
-    label = torch.tensor(
-        [-1 if item.label is None else item.label for item in batch], device=device
-    )
-    wide = torch.autocast(device.type, torch.bfloat16) if schedule.autocast else nullcontext()
-    with wide:
-        logits = model(input_ids=inputs, attention_mask=mask).logits
-    loss = distillation_loss(
-        logits, target, has_target, label, schedule.alpha, schedule.temperature
-    )
-    loss.backward()  # type: ignore[no-untyped-call]
+    total_loss = 0.0
+    for rows in _parts(batch):
+        loss = _loss(model, rows, schedule, len(batch), pad_id)
+        loss.backward()  # type: ignore[no-untyped-call]
+        total_loss += float(loss.detach())
     torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], 1.0)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return float(loss.detach())
+    return total_loss
+
+
+def _parts(batch: Sequence[Item]) -> Iterator[Sequence[Item]]:
+    """Cut a batch so that no part has more than PART_TOKENS, padding included.
+
+    Gradients add up to the same; the longest inputs do not set the peak memory of the run.
+    """
+    width = max(len(item.ids) for item in batch)
+    rows = max(1, PART_TOKENS // width)
+    for start in range(0, len(batch), rows):
+        yield batch[start : start + rows]
+
+
+def _loss(
+    model: Any, rows: Sequence[Item], schedule: Schedule, batch_size: int, pad_id: int
+) -> torch.Tensor:
+    device = _device(model)
+    inputs, mask = _pad([item.ids for item in rows], pad_id, device)
+    nothing = [0.0] * model.config.num_labels
+    target = torch.tensor([list(item.target or nothing) for item in rows], device=device)
+    has_target = torch.tensor([float(item.target is not None) for item in rows], device=device)
+    label = torch.tensor([-1 if item.label is None else item.label for item in rows], device=device)
+    wide = torch.autocast(device.type, torch.bfloat16) if schedule.autocast else nullcontext()
+    with wide:
+        logits = model(input_ids=inputs, attention_mask=mask).logits
+    return distillation_loss(
+        logits,
+        target,
+        has_target,
+        label,
+        schedule.alpha,
+        schedule.temperature,
+        batch_size,
+    )
 
 
 def _batches(

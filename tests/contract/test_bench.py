@@ -183,10 +183,7 @@ def full_prompt_log_probabilities(world: World, inputs: list[dict[str, str]]) ->
     context = world.task.template.render_context(draw_shots(world.task, train, SHOTS, SEED))
     rows = []
     for fields in inputs:
-        ids = (
-            tokenizer(context)["input_ids"]
-            + tokenizer(world.task.template.render(fields))["input_ids"]
-        )
+        ids = tokenizer(context + "\n\n" + world.task.template.render(fields))["input_ids"]
         with torch.no_grad():
             rows.append(model(torch.tensor([ids])).logits[0, -1, words].log_softmax(-1).numpy())
     return np.array(rows)

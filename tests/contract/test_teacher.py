@@ -42,9 +42,7 @@ def test_cached_prefix_equals_reading_everything_each_time(family, bos, tmp_path
     shots = [(dict(shot.fields), shot.label) for shot in SHOTS]
     context = context_ids(scorer, TEMPLATE.render_context(shots))
     tokenizer = scorer.lm.text_tokenizer
-    queries = [
-        encode_prompt(tokenizer, TEMPLATE, e.fields, 128, special=False).ids for e in QUERIES[:9]
-    ]
+    queries = [encode_prompt(tokenizer, TEMPLATE, e.fields, 128, True).ids for e in QUERIES[:9]]
     prefix = read_context(scorer, context)
     naive = np.concatenate([label_logits(scorer, [context + query]) for query in queries])
     assert np.abs(label_logits(scorer, queries, prefix) - naive).max() < 1e-4

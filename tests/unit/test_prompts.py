@@ -55,10 +55,17 @@ def test_labels_that_share_a_word_are_refused():
         PromptTemplate("{a}", {"one": " Yes", "two": " Yes"})
 
 
-def test_context_is_demonstrations_with_answers_and_blank_lines():
+def test_context_is_demonstrations_with_answers_and_blank_lines_between():
     shots = [({"premise": "A", "hypothesis": "B"}, "entailment")] * 2
-    one = "A\nQuestion: B True or False?\nAnswer: True\n\n"
-    assert NLI.render_context(shots) == one * 2
+    one = "A\nQuestion: B True or False?\nAnswer: True"
+    assert NLI.render_context(shots) == one + "\n\n" + one
+
+
+def test_context_and_query_are_the_tokens_of_the_whole_text(tokenizer):
+    query = {"premise": "one cat", "hypothesis": "a dog"}
+    context = NLI.render_context([(query, "contradiction")] * 3)
+    ids = tokenizer.encode(context).ids + encode_prompt(tokenizer, NLI, query, 99, True).ids
+    assert ids == tokenizer.encode(context + "\n\n" + NLI.render(query)).ids
 
 
 @pytest.mark.parametrize("name", NLI_PATTERNS)
