@@ -83,6 +83,8 @@ def parse(template: str) -> list[tuple[str, str | None]]:
                 f"template {template!r}: a place must be a plain name such as {{text}}, "
                 f"not {{{field}}}"
             )
+        if pieces and pieces[-1][1] is None:  # an escaped brace ends a literal early
+            literal = pieces.pop()[0] + literal
         pieces.append((literal, field))
     if all(field is None for _, field in pieces):
         raise InputError(f"template {template!r} has no place for the input, such as {{text}}")
