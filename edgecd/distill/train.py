@@ -300,7 +300,7 @@ def evaluate(
     pad_id: int,
 ) -> dict[str, Any]:
     """The held-out figures: student and teacher accuracy where labels are known, agreement."""
-    logits = predict_logits(model, prompts, 16, pad_id)
+    logits = predict_logits(model, prompts, pad_id)
     known = [place for place, example in enumerate(heldout) if example.label is not None]
     truth = np.array([task.labels.index(str(heldout[place].label)) for place in known], dtype=int)
     figures: dict[str, Any] = {"heldout_examples": len(heldout), "labelled": len(known)}
@@ -314,11 +314,7 @@ def evaluate(
         accuracy("teacher_accuracy", targets.heldout)
         accuracy("teacher_accuracy_uncalibrated", targets.heldout_uncalibrated)
         figures["agreement"] = metrics.agreement(logits.argmax(-1), targets.heldout.argmax(-1))
-        items = [
-            Item(prompt, row.tolist(), None)
-            for prompt, row in zip(prompts, targets.heldout, strict=True)
-        ]
-        figures["heldout_kl"] = divergence(model, items, 16, pad_id)
+        figures["heldout_kl"] = divergence(logits, targets.heldout.tolist())
     return figures
 
 

@@ -119,7 +119,8 @@ def fit(
         state["step"] = step + 1
         line: dict[str, Any] = {"step": step + 1, "loss": loss}
         if monitor and ((step + 1) % evaluate_every == 0 or step + 1 == total):
-            value = divergence(model, monitor, schedule.batch_size, pad_id)
+            logits = predict_logits(model, [item.ids for item in monitor], pad_id)
+            value = divergence(logits, [item.target or () for item in monitor])
             line["monitor_kl"] = value
             better = value < state["best"]
             state["bad"] = 0 if better else state["bad"] + 1
@@ -145,7 +146,7 @@ def fit(
 
 @torch.no_grad()
 def predict_logits(
-    model: Any, prompts: Sequence[Sequence[int]], batch_size: int, pad_id: int
+    model: Any, prompts: Sequence[Sequence[int]], pad_id: int, batch_size: int = 16
 ) -> NDArray[np.float32]:
     """Logits [prompts, labels] in the order given; batches of similar length."""
     was_training = model.training
@@ -161,15 +162,13 @@ def predict_logits(
     return np.stack([rows[place] for place in range(len(prompts))])
 
 
-def divergence(model: Any, items: Sequence[Item], batch_size: int, pad_id: int) -> float:
-    """Mean KL(teacher || student) in nats over examples with targets."""
-    logits = torch.from_numpy(
-        predict_logits(model, [item.ids for item in items], 2 * batch_size, pad_id)
-    )
-    target = torch.tensor([list(item.target or ()) for item in items])
-    everywhere = torch.ones(len(items))
-    nowhere = torch.full((len(items),), -1)
-    return float(distillation_loss(logits, target, everywhere, nowhere, 1.0, 1.0, len(items)))
+def divergence(logits: NDArray[np.float32], targets: Sequence[Sequence[float]]) -> float:
+    """Mean KL(teacher || student) in nats: logits and log-probabilities, [examples, labels]."""
+    everywhere = torch.ones(len(logits))
+    nowhere = torch.full((len(logits),), -1)
+    target = torch.tensor([list(row) for row in targets])
+    student = torch.from_numpy(logits)
+    return float(distillation_loss(student, target, everywhere, nowhere, 1.0, 1.0, len(logits)))
 
 
 def _step(

@@ -55,7 +55,7 @@ def test_folded_logits_are_the_language_models_own(lm):
     prompts = prompts_of(lm)
     expected = language_model_logits(lm, prompts)
     folded = fold(lm, TEMPLATE)
-    got = predict_logits(folded, prompts, 4, folded.config.pad_token_id)
+    got = predict_logits(folded, prompts, folded.config.pad_token_id, 4)
     assert abs(got - expected).max() < 1e-5
     assert folded.config.id2label == {0: "entailment", 1: "contradiction"}
     assert type(folded).__name__.endswith("ForSequenceClassification")
@@ -72,16 +72,16 @@ def test_merged_equals_unmerged_and_survives_saving(lm, adapter, tmp_path):
             add_adapter(folded, adapter, 4)
         return
     prompts = prompts_of(lm)
-    before = predict_logits(folded, prompts, 4, pad)
+    before = predict_logits(folded, prompts, pad, 4)
     training = add_adapter(folded, adapter, 4)
     perturb(training)
-    unmerged = predict_logits(training, prompts, 4, pad)
+    unmerged = predict_logits(training, prompts, pad, 4)
     assert abs(unmerged - before).max() > 1e-3
     merged = merge(training)
-    assert abs(predict_logits(merged, prompts, 4, pad) - unmerged).max() < 1e-5
+    assert abs(predict_logits(merged, prompts, pad, 4) - unmerged).max() < 1e-5
     save_checkpoint(merged, lm.tokenizer, tmp_path / "checkpoint")
     loaded = AutoModelForSequenceClassification.from_pretrained(tmp_path / "checkpoint")
-    assert abs(predict_logits(loaded.eval(), prompts, 4, pad) - unmerged).max() < 1e-5
+    assert abs(predict_logits(loaded.eval(), prompts, pad, 4) - unmerged).max() < 1e-5
     names = {path.suffix for path in (tmp_path / "checkpoint").iterdir()}
     assert not names & {".bin", ".pt", ".pkl"}
 
