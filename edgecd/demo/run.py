@@ -18,17 +18,18 @@ from edgecd.files import refuse_existing
 from edgecd.memory import peak_rss_bytes
 from edgecd.tasks import load_task
 
-SHOTS = 18
+SHOTS = 6
+CONTEXT_DRAWS = 4
 TRANSFER = 480
-HELDOUT = 300
+HELDOUT = 150
 BENCH_EXAMPLES = 150
 
 
 def run_demo(out: Path, force: bool, console: Console) -> dict[str, Any]:
     """Write `out`/run, two bundles and a report; returns their paths and the main figures.
 
-    The same model is teacher and student: the teacher reads 18 demonstrations before every
-    message, the student reads none. Raises InputError when `out` exists, unless `force`.
+    The same model is teacher and student: the teacher reads six demonstrations before every
+    message (its answers averaged over four such sets), the student reads none. Raises InputError when `out` exists, unless `force`.
     """
     began = time.monotonic()
     refuse_existing(out, force)
@@ -39,6 +40,7 @@ def run_demo(out: Path, force: bool, console: Console) -> dict[str, Any]:
         teacher=model,
         student=model,
         shots=SHOTS,
+        context_draws=CONTEXT_DRAWS,
         transfer=TRANSFER,
         heldout=HELDOUT,
         max_length=128,
