@@ -29,7 +29,8 @@ def run_demo(out: Path, force: bool, console: Console) -> dict[str, Any]:
     """Write `out`/run, two bundles and a report; returns their paths and the main figures.
 
     The same model is teacher and student: the teacher reads six demonstrations before every
-    message (its answers averaged over four such sets), the student reads none. Raises InputError when `out` exists, unless `force`.
+    message (its answers averaged over four such sets), the student reads none. Raises
+    InputError when `out` exists, unless `force`.
     """
     began = time.monotonic()
     refuse_existing(out, force)
