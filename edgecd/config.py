@@ -39,7 +39,7 @@ class TrainConfig:
     heldout: int = 1000
     epochs: float | None = None
     lr: float | None = None
-    batch_size: int = 16
+    batch_size: int = 8
     lora_rank: int = 16
     max_length: int = 256
     patience: int = 4
@@ -76,7 +76,7 @@ class TrainConfig:
         """Peak learning rate, by adapter unless given."""
         if self.lr is not None:
             return self.lr
-        return {"lora": 5e-4, "bitfit": 1e-3, "full": 2e-5}[self.adapter]
+        return {"lora": 1e-3, "bitfit": 1e-3, "full": 2e-5}[self.adapter]
 
 
 def load_config(path: Path | None, flags: Mapping[str, Any]) -> TrainConfig:

@@ -1,0 +1,85 @@
+"""How much the prefix KV cache saves: the same queries, scored with it and without.
+
+    python benchmarks/teacher_scoring.py TASK.toml MODEL [--shots 16] [--queries 24]
+
+Rounds alternate between the two ways, so that a noisy machine hurts both. Prints JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+
+import numpy as np
+import torch
+
+from edgecd.demonstrations import draw_demonstrations
+from edgecd.distill.models import load_language_model, pick_dtype
+from edgecd.distill.teacher import (
+    context_ids,
+    label_logits,
+    log_softmax,
+    make_scorer,
+    read_context,
+    score_queries,
+)
+from edgecd.encoding import encode_prompt
+from edgecd.tasks import load_task, read_split
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("task")
+    parser.add_argument("model")
+    parser.add_argument("--shots", type=int, default=16)
+    parser.add_argument("--queries", type=int, default=24)
+    parser.add_argument("--rounds", type=int, default=3)
+    given = parser.parse_args()
+
+    device = torch.device("cpu")
+    task = load_task(given.task)
+    lm = load_language_model(given.model, device, pick_dtype("auto", device))
+    scorer = make_scorer(lm, task.template)
+    examples = read_split(task, "train").examples
+    shots = draw_demonstrations(examples, task.labels, given.shots, seed=0)
+    text = task.template.render_context([(e.fields, str(e.label)) for e in shots])
+    context = context_ids(scorer, text)
+    rest = [example for example in examples if example not in shots][: given.queries]
+    queries = [
+        encode_prompt(lm.text_tokenizer, task.template, e.fields, 256, after_context=True).ids
+        for e in rest
+    ]
+    cached_s, naive_s = [], []
+    cached = np.zeros((len(queries), len(task.labels)), dtype=np.float32)
+    for _ in range(given.rounds):
+        began = time.perf_counter()
+        prefix = read_context(scorer, context)
+        for places, rows in score_queries(scorer, queries, prefix):
+            cached[places] = rows
+        cached_s.append(time.perf_counter() - began)
+        began = time.perf_counter()
+        naive = np.concatenate([label_logits(scorer, [context + query]) for query in queries])
+        naive_s.append(time.perf_counter() - began)
+    ratios = [slow / fast for slow, fast in zip(naive_s, cached_s, strict=True)]
+    per_query = [prefixless / len(queries) for prefixless in naive_s]
+    # The context is read once for a whole run: its share falls with the number of queries.
+    result = {
+        "model": lm.name.rstrip("/").split("/")[-1],
+        "dtype": str(lm.model.dtype).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+        "context_tokens": len(context),
+        "queries": len(queries),
+        "cached_s": cached_s,
+        "naive_s": naive_s,
+        "naive_s_per_query": statistics.median(per_query),
+        "speedup": statistics.median(ratios),
+        "max_abs_log_probability_difference": float(np.abs(cached - log_softmax(naive)).max()),
+        "labels_that_differ": int((cached.argmax(-1) != naive.argmax(-1)).sum()),
+    }
+    print(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    main()
