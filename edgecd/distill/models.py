@@ -13,10 +13,12 @@ import torch
 import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
+from edgecd.encoding import label_token_ids
 from edgecd.errors import InputError
 from edgecd.files import fingerprint, sha256_file
 from edgecd.hub import resolve_model
 from edgecd.machine import fast_dtype, instruction_sets
+from edgecd.prompts import PromptTemplate
 
 # edgecd has its own progress and its own words for what goes wrong.
 transformers.logging.set_verbosity_error()
@@ -94,6 +96,11 @@ def load_tokenizer(name: str) -> Any:
     if not getattr(tokenizer, "is_fast", False):
         raise InputError(f"{name} has no fast tokenizer (tokenizer.json), which devices need")
     return tokenizer
+
+
+def check_words(name: str, template: PromptTemplate) -> None:
+    """Raise InputError unless each label's word is one token of this model; loads no weights."""
+    label_token_ids(load_tokenizer(name).backend_tokenizer, template, name)
 
 
 def load_model_config(name: str) -> Any:

@@ -15,9 +15,9 @@ from transformers import (
 
 from edgecd.distill.models import (
     LanguageModel,
+    check_words,
     label_head,
     load_model_config,
-    load_tokenizer,
 )
 from edgecd.encoding import label_token_ids
 from edgecd.errors import InputError
@@ -26,7 +26,7 @@ from edgecd.prompts import PromptTemplate
 
 def check_student(name: str, template: PromptTemplate, adapter: str) -> None:
     """Raise InputError early, before any scoring, for what would fail when training starts."""
-    label_token_ids(load_tokenizer(name).backend_tokenizer, template, name)
+    check_words(name, template)
     if adapter == "bitfit":
         with torch.device("meta"):
             _biases(AutoModelForCausalLM.from_config(load_model_config(name)))

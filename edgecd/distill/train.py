@@ -22,7 +22,7 @@ from edgecd import metrics
 from edgecd.config import TrainConfig, to_toml
 from edgecd.demonstrations import draw_demonstrations
 from edgecd.distill import student as students
-from edgecd.distill.models import load_language_model, pick_device, pick_dtype
+from edgecd.distill.models import check_words, load_language_model, pick_device, pick_dtype
 from edgecd.distill.scores import average, calibrate, score_examples
 from edgecd.distill.teacher import make_scorer
 from edgecd.distill.training import Item, Outcome, Schedule, divergence, fit, predict_logits
@@ -80,12 +80,14 @@ def train(
     task = load_task(config.task, config.pattern)
     device = pick_device(config.device)
     students.check_student(config.student, task.template, config.adapter)
+    if config.method == "cd":
+        check_words(config.teacher, task.template)
+    examples = choose_examples(task, config, reporter.say)
     _open_run(out, config, resume, force)
     if (out / "run.json").exists() and read_json(out / "run.json").get("status") == "done":
         reporter.say(f"{out} is complete already")
         done: dict[str, Any] = read_json(out / "run.json")
         return done
-    examples = choose_examples(task, config, reporter.say)
     _write_examples(out, examples)
     targets = None
     if config.method == "cd":

@@ -158,7 +158,7 @@ def test_calibration_changes_the_targets_and_scores_are_shared(world, tmp_path):
         ({"pattern": "unheard-of"}, "unknown pattern"),
     ],
 )
-def test_bad_requests_leave_no_folder_half_done(world, tmp_path, changes, message):
+def test_bad_requests_leave_no_folder_behind(world, tmp_path, changes, message):
     import torch
 
     if changes.get("device") == "cuda" and torch.cuda.is_available():
@@ -167,4 +167,4 @@ def test_bad_requests_leave_no_folder_half_done(world, tmp_path, changes, messag
         changes = {**changes, "student": str(world / changes["student"])}
     with pytest.raises(InputError, match=message):
         train(config(world, **changes), tmp_path / "run", SILENT)
-    assert not (tmp_path / "run" / "run.json").exists()
+    assert not (tmp_path / "run").exists()
