@@ -9,6 +9,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+import transformers
 
 from edgecd.errors import InputError
 from edgecd.export import graph as graph_module
@@ -79,6 +80,8 @@ def assert_same_answers(graph: Any, model: Any) -> None:
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_fused_graph_answers_as_pytorch(variant: str) -> None:
     family, changes = VARIANTS[variant]
+    if variant == "opt-no-biases" and transformers.__version__.startswith("4."):
+        pytest.skip("transformers 4 cannot initialise layer norms without weights")
     model = tiny_classifier(family, VOCABULARY, **changes)
     assert_same_answers(fused_graph(model), model)
 
