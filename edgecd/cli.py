@@ -258,8 +258,7 @@ def demo(
     from edgecd.console import Console
     from edgecd.demo.run import run_demo
 
-    with Console(quiet) as console:
-        result = run_demo(out, force, console)
+    result = run_demo(out, force, quiet, Console(quiet, results=not as_json))
     _print(as_json, result, lambda: None)
 
 

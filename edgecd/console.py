@@ -15,9 +15,9 @@ from rich.table import Table
 class Console:
     """A context manager that owns the progress bars; `say` and `progress` are quiet on demand."""
 
-    def __init__(self, quiet: bool) -> None:
+    def __init__(self, quiet: bool, results: bool = True) -> None:
         self._quiet = quiet
-        self._out = rich.console.Console()
+        self._out = rich.console.Console(quiet=not results)
         self._bars: dict[str, TaskID] = {}
         self._progress = Progress(
             TextColumn("{task.description}"),

@@ -28,6 +28,7 @@ _COLUMNS = (
     "memory MB",
     "disk MB",
 )
+_TERMINAL_COLUMNS = ("system", "tokens", "accuracy [95%]", "p50 ms", "memory MB", "disk MB")
 
 
 def verdict(rows: Sequence[Row]) -> str:
@@ -86,16 +87,18 @@ def markdown(report: Mapping[str, Any]) -> str:
 
 
 def table(report: Mapping[str, Any]) -> Table:
-    """The main table for a terminal."""
+    """The main columns for a terminal of 80 characters; the rest is in the report."""
     from rich.table import Table
     from rich.text import Text
 
     shown = Table(title=Text(f"Benchmark: {report['task']}"), title_justify="left")
-    for number, column in enumerate(_COLUMNS):
-        shown.add_column(column, justify="left" if number < 2 else "right", overflow="fold")
+    places = [_COLUMNS.index(name) for name in _TERMINAL_COLUMNS]
+    for place in places:
+        shown.add_column(_COLUMNS[place], justify="right" if place else "left", overflow="fold")
     for row in report["rows"]:
+        cells = _cells(row)
         # Text: a folder's name such as [red] is not markup
-        shown.add_row(*(Text(cell) for cell in _cells(row)))
+        shown.add_row(*(Text(cells[place]) for place in places))
     return shown
 
 

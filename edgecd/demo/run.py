@@ -1,78 +1,95 @@
-"""`edgecd demo`: distil, export and bench the embedded task, with the embedded model."""
+"""`edgecd demo`: distil, export and bench the embedded task, with the embedded model.
+
+It runs the commands that a user would, each in a process of its own, so that memory of one step
+is gone before the next.
+"""
 
 from __future__ import annotations
 
+import json
+import resource
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from edgecd.bench.report import table
-from edgecd.bench.run import REPORT_TEXT, bench
-from edgecd.config import TrainConfig
+from edgecd.bench.run import REPORT_TEXT
+from edgecd.bench.systems import TEACHER, ZERO_SHOT
 from edgecd.console import Console
 from edgecd.demo.model import demo_model
-from edgecd.distill.train import Reporter, train
-from edgecd.export.convert import export_run
+from edgecd.errors import EdgecdError
 from edgecd.files import refuse_existing
 from edgecd.memory import peak_rss_bytes
-from edgecd.tasks import load_task
 
-SHOTS = 6
-CONTEXT_DRAWS = 4
-TRANSFER = 480
-HELDOUT = 150
-BENCH_EXAMPLES = 150
+TRAIN = {
+    "task": "tickets",
+    "shots": 10,
+    "context-draws": 6,
+    "transfer": 600,
+    "heldout": 150,
+    "epochs": 3,
+    "max-length": 128,
+}
+BENCH = {
+    "task": "tickets",
+    "ood": "tickets-ood",
+    "limit": 150,
+    "baselines": f"{TEACHER},{ZERO_SHOT}",  # the teacher is of the student's size
+}
 
 
-def run_demo(out: Path, force: bool, console: Console) -> dict[str, Any]:
+def run_demo(out: Path, force: bool, quiet: bool, console: Console) -> dict[str, Any]:
     """Write `out`/run, two bundles and a report; returns their paths and the main figures.
 
-    The same model is teacher and student: the teacher reads six demonstrations before every
-    message (its answers averaged over four such sets), the student reads none. Raises
-    InputError when `out` exists, unless `force`.
+    The same model is teacher and student: the teacher reads ten demonstrations before every
+    message (its answers averaged over six such sets), the student reads none. Raises InputError
+    when `out` exists, unless `force`.
     """
     began = time.monotonic()
     refuse_existing(out, force)
-    model = str(demo_model(console.say))
+    model = demo_model(console.say)
     shutil.rmtree(out, ignore_errors=True)
-    config = TrainConfig(
-        task="tickets",
-        teacher=model,
-        student=model,
-        shots=SHOTS,
-        context_draws=CONTEXT_DRAWS,
-        transfer=TRANSFER,
-        heldout=HELDOUT,
-        max_length=128,
-    )
-    console.say("1/3 train: teacher with demonstrations -> student without")
-    run = train(config, out / "run", Reporter(console.say, console.progress))
+    run, report = out / "run", out / "report"
+    bundles = {precision: out / f"bundle-{precision}" for precision in ("fp32", "int8")}
+    models = {"teacher": model, "student": model}
+    console.say("1/3 train: a teacher with demonstrations, a student without")
+    trained = _edgecd("train", quiet, out=run, **models, **TRAIN)
     console.say("2/3 export")
-    bundles = [out / "bundle-fp32", out / "bundle-int8"]
-    for bundle, precision in zip(bundles, ("fp32", "int8"), strict=True):
-        export_run(out / "run", bundle, precision, 2.0, "auto", False, console.say)
-    console.say("3/3 bench, a fresh process for each system")
-    report = bench(
-        bundles=bundles,
-        task=load_task("tickets"),
-        ood=[load_task("tickets-ood")],
-        run=out / "run",
-        limit=BENCH_EXAMPLES,
-        out=out / "report",
-        progress=console.say,
-    )
+    for precision, bundle in bundles.items():
+        _edgecd("export", quiet, run, f"--{precision}", out=bundle)
+    console.say("3/3 bench")
+    measured = _edgecd("bench", quiet, *bundles.values(), run=run, out=report, **models, **BENCH)
     console.show(
-        table(report),
-        report["verdict"],
-        f"report: {out / 'report' / REPORT_TEXT}",
-        f'try: edgecd predict {bundles[1]} "The zip of my new jacket broke, can I send it back?"',
+        table(measured),
+        measured["verdict"],
+        f"report: {report / REPORT_TEXT}",
+        f'try: edgecd predict {bundles["int8"]} "My new jacket broke, can I send it back?"',
     )
+    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     return {
-        "run": str(out / "run"),
-        "bundles": [str(bundle) for bundle in bundles],
-        "report": str(out / "report" / REPORT_TEXT),
-        "metrics": run["metrics"],
+        "run": str(run),
+        "bundles": [str(bundle) for bundle in bundles.values()],
+        "report": str(report / REPORT_TEXT),
+        "metrics": trained["metrics"],
         "seconds": time.monotonic() - began,
-        "peak_rss_bytes": peak_rss_bytes(),
+        "peak_rss_bytes": max(
+            peak_rss_bytes(), children * (1 if sys.platform == "darwin" else 1024)
+        ),
     }
+
+
+def _edgecd(command: str, quiet: bool, *arguments: object, **options: object) -> dict[str, Any]:
+    """Run one edgecd command, with its progress shown, and return its JSON."""
+    words = [command, *map(str, arguments), "--json", *(["--quiet"] if quiet else [])]
+    for name, value in options.items():
+        words += [f"--{name}", str(value)]
+    done = subprocess.run([sys.executable, "-m", "edgecd", *words], stdout=subprocess.PIPE)
+    if done.returncode:
+        error = EdgecdError(f"the demo stopped at: edgecd {' '.join(words)}")
+        error.exit_code = done.returncode
+        raise error
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result

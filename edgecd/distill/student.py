@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -92,7 +93,9 @@ def add_adapter(model: PreTrainedModel, adapter: str, rank: int) -> Any:
         target_modules=linear,
         fan_in_fan_out=fan_in_fan_out,
     )
-    return get_peft_model(model, config)
+    with warnings.catch_warnings():  # peft asks transformers 5 by an old name; nothing to mend here
+        warnings.simplefilter("ignore", FutureWarning)
+        return get_peft_model(model, config)
 
 
 def merge(trained: Any) -> PreTrainedModel:
