@@ -20,12 +20,12 @@ from edgecd.distill.models import load_language_model, pick_dtype
 from edgecd.distill.teacher import (
     context_ids,
     label_logits,
-    log_softmax,
     make_scorer,
     read_context,
     score_queries,
 )
 from edgecd.encoding import encode_prompt
+from edgecd.metrics import log_softmax
 from edgecd.tasks import load_task, read_split
 
 
@@ -63,8 +63,8 @@ def main() -> None:
         naive = np.concatenate([label_logits(scorer, [context + query]) for query in queries])
         naive_s.append(time.perf_counter() - began)
     ratios = [slow / fast for slow, fast in zip(naive_s, cached_s, strict=True)]
-    per_query = [prefixless / len(queries) for prefixless in naive_s]
-    # The context is read once for a whole run: its share falls with the number of queries.
+    per_query = [seconds / len(queries) for seconds in naive_s]
+    # cached_s has the one reading of the context in it: its share falls with more queries
     result = {
         "model": lm.name.rstrip("/").split("/")[-1],
         "dtype": str(lm.model.dtype).removeprefix("torch."),

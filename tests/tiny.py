@@ -19,6 +19,14 @@ FAMILIES: tuple[Family, ...] = ("opt", "llama", "qwen2", "gpt2")
 
 TEMPLATE = "{premise}\nQuestion: {hypothesis} True or False?\nAnswer:"
 LABELS = {"entailment": " True", "contradiction": " False"}
+TASK = f"""
+name = "pairs"
+template = {json.dumps(TEMPLATE)}
+labels = {{ entailment = " True", contradiction = " False" }}
+[data]
+train = "train.jsonl"
+validation = "validation.jsonl"
+"""
 PAD_TOKEN_ID = 0
 VERBALIZER_WORDS = (
     " True",

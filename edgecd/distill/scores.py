@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecd.distill.models import check_context_fits
-from edgecd.distill.teacher import Scorer, context_ids, log_softmax, read_context, score_queries
+from edgecd.distill.teacher import Scorer, context_ids, read_context, score_queries
 from edgecd.encoding import encode_prompt
 from edgecd.files import fingerprint, write_json
+from edgecd.metrics import log_softmax
 from edgecd.tasks import Example
 
 Progress = Callable[[int, int], None]
@@ -29,12 +30,6 @@ class LabelScores:
     ids: tuple[str, ...]
     log_probabilities: NDArray[np.float32]
     fingerprint: str
-
-    def of(self, ids: Sequence[str]) -> NDArray[np.float32]:
-        """The rows of these ids, in this order."""
-        place = {name: row for row, name in enumerate(self.ids)}
-        rows: NDArray[np.float32] = self.log_probabilities[[place[name] for name in ids]]
-        return rows
 
 
 def score_examples(
@@ -109,7 +104,8 @@ def calibrate(scores: NDArray[np.float32], reference: NDArray[np.float32]) -> ND
     Needs no labels: a label that the model prefers whatever the input loses that head start.
     Both arrays are [examples, labels] log-probabilities.
     """
-    return log_softmax(scores - reference.mean(axis=0, keepdims=True))
+    shifted = scores - reference.mean(axis=0, keepdims=True)
+    return log_softmax(shifted).astype(np.float32)
 
 
 def average(draws: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from edgecd.distill.models import LanguageModel, label_head
 from edgecd.encoding import label_token_ids, token_ids
+from edgecd.metrics import log_softmax
 from edgecd.prompts import PromptTemplate
 
 
@@ -100,11 +101,4 @@ def score_queries(
     for start in range(0, len(order), batch_size):
         batch = order[start : start + batch_size]
         logits = label_logits(scorer, [queries[position] for position in batch], prefix)
-        yield batch, log_softmax(logits)
-
-
-def log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Row-wise log-softmax."""
-    shifted = logits - logits.max(axis=-1, keepdims=True)
-    normal: NDArray[np.float32] = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-    return normal
+        yield batch, log_softmax(logits).astype(np.float32)

@@ -92,13 +92,6 @@ def test_scores_are_made_anew_when_a_text_or_the_context_changes(tmp_path):
     assert third.fingerprint != first.fingerprint
 
 
-def test_scores_are_keyed_by_id(tmp_path):
-    scorer = scorer_of("llama", tmp_path)
-    scores, _ = score_examples(scorer, SHOTS, QUERIES, 128, tmp_path / "s", 4, nothing)
-    names = [example.id for example in QUERIES]
-    np.testing.assert_array_equal(scores.of(names[::-1]), scores.log_probabilities[::-1])
-
-
 def test_more_shots_than_the_model_has_positions(tmp_path):
     scorer = scorer_of("opt", tmp_path)
     many = [Example(str(i), EXAMPLES[i % 30].fields, "entailment") for i in range(500)]

@@ -14,14 +14,6 @@ from edgecd.errors import InputError
 from tests import tiny
 
 SILENT = Reporter(lambda line: None, lambda what, done, total: None)
-TASK = f"""
-name = "pairs"
-template = {json.dumps(tiny.TEMPLATE)}
-labels = {{ entailment = " True", contradiction = " False" }}
-[data]
-train = "train.jsonl"
-validation = "validation.jsonl"
-"""
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +28,7 @@ def world(tmp_path_factory):
     rows = [{"id": r["id"], **r["fields"], "label": r["label"]} for r in tiny.examples(160)]
     tiny.write_jsonl(root / "train.jsonl", rows[:120])
     tiny.write_jsonl(root / "validation.jsonl", rows[120:])
-    (root / "task.toml").write_text(TASK)
+    (root / "task.toml").write_text(tiny.TASK)
     return root
 
 
@@ -130,7 +122,7 @@ def test_transfer_inputs_need_no_labels(world, tmp_path):
         del row["label"]
     tiny.write_jsonl(tmp_path / "train.jsonl", rows)
     tiny.write_jsonl(tmp_path / "validation.jsonl", held)
-    (tmp_path / "task.toml").write_text(TASK)
+    (tmp_path / "task.toml").write_text(tiny.TASK)
     asked = config(world, task=str(tmp_path / "task.toml"), epochs=1)
     run = train(asked, tmp_path / "run", SILENT)
     assert "agreement" in run["metrics"] and "student_accuracy" not in run["metrics"]

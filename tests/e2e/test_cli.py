@@ -14,15 +14,6 @@ import pytest
 
 from tests import tiny
 
-TASK = f"""
-name = "pairs"
-template = {json.dumps(tiny.TEMPLATE)}
-labels = {{ entailment = " True", contradiction = " False" }}
-[data]
-train = "train.jsonl"
-validation = "validation.jsonl"
-"""
-
 
 def edgecd(*arguments, stdin=None, env=None, code=0):
     """Run the command in a fresh process; returns (stdout, stderr)."""
@@ -48,8 +39,8 @@ def world(tmp_path_factory):
     rows = [{"id": r["id"], **r["fields"], "label": r["label"]} for r in tiny.examples(160)]
     tiny.write_jsonl(root / "train.jsonl", rows[:100])
     tiny.write_jsonl(root / "validation.jsonl", rows[100:])
-    (root / "task.toml").write_text(TASK)
-    other = TASK.replace('"pairs"', '"other"').replace("validation.jsonl", "train.jsonl")
+    (root / "task.toml").write_text(tiny.TASK)
+    other = tiny.TASK.replace('"pairs"', '"other"').replace("validation.jsonl", "train.jsonl")
     (root / "other.toml").write_text(other)
     return root
 
