@@ -124,6 +124,7 @@ def save_checkpoint(model: PreTrainedModel, tokenizer: Any, folder: Path) -> Non
     tokenizer.backend_tokenizer.no_truncation()
     # Some tokenizers also offer token types, which no decoder takes.
     tokenizer.model_input_names = ["input_ids", "attention_mask"]
+    tokenizer.init_kwargs["model_input_names"] = tokenizer.model_input_names  # what is saved
     tokenizer.save_pretrained(folder)
 
 
