@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +12,7 @@ from edgecd.errors import InputError, require
 TIMEOUT_S = 4
 
 
+@functools.cache  # a run asks for the same model several times
 def resolve_model(name: str) -> str:
     """A hub id that can be loaded now: `name` itself, or its local snapshot when offline.
 

@@ -1,4 +1,4 @@
-"""Peak memory of this process, by the kernel's own count."""
+"""Peak memory of this process and its children, by the kernel's own count."""
 
 from __future__ import annotations
 
@@ -18,5 +18,14 @@ def peak_rss_bytes() -> int:
         for line in status.read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return _ru_maxrss_bytes(resource.RUSAGE_SELF)
+
+
+def peak_child_rss_bytes() -> int:
+    """Peak resident set size, in bytes, of the largest child process that has ended."""
+    return _ru_maxrss_bytes(resource.RUSAGE_CHILDREN)
+
+
+def _ru_maxrss_bytes(who: int) -> int:
+    peak = resource.getrusage(who).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

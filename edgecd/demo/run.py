@@ -7,7 +7,6 @@ is gone before the next.
 from __future__ import annotations
 
 import json
-import resource
 import shutil
 import subprocess
 import sys
@@ -22,7 +21,7 @@ from edgecd.console import Console
 from edgecd.demo.model import demo_model
 from edgecd.errors import EdgecdError
 from edgecd.files import refuse_existing
-from edgecd.memory import peak_rss_bytes
+from edgecd.memory import peak_child_rss_bytes, peak_rss_bytes
 
 TRAIN = {
     "task": "tickets",
@@ -71,16 +70,13 @@ def run_demo(out: Path, force: bool, quiet: bool, console: Console) -> dict[str,
         f"report: {report / REPORT_TEXT}",
         f'try: edgecd predict {bundles["int8"]} "My new jacket broke, can I send it back?"',
     )
-    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     return {
         "run": str(run),
         "bundles": [str(bundle) for bundle in bundles.values()],
         "report": str(report / REPORT_TEXT),
         "metrics": trained["metrics"],
         "seconds": time.monotonic() - began,
-        "peak_rss_bytes": max(
-            peak_rss_bytes(), children * (1 if sys.platform == "darwin" else 1024)
-        ),
+        "peak_rss_bytes": max(peak_rss_bytes(), peak_child_rss_bytes()),
     }
 
 

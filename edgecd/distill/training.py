@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -191,7 +190,7 @@ def _step(
         loss = _loss(model, rows, schedule, len(batch), pad_id)
         loss.backward()  # type: ignore[no-untyped-call]
         total_loss += float(loss.detach())
-    torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], 1.0)
+    torch.nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], 1.0)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return total_loss
@@ -292,7 +291,7 @@ def _save(
                 tensors[f"{moment}/{name}"] = optimizer.state[value][moment]
     name = f"step-{state['step']}.safetensors"
     _save_tensors(tensors, folder / name)
-    write_json(folder / "state.json", json.loads(json.dumps(state)))
+    write_json(folder / "state.json", state)
     for old in folder.glob("step-*.safetensors"):
         if old.name != name:
             old.unlink()
