@@ -117,20 +117,39 @@ def export(
     run: Annotated[Path, typer.Argument(help="A run folder that train wrote.")],
     out: Annotated[Path, typer.Option(help="The bundle folder to write.")],
     fp32: Annotated[bool, typer.Option("--fp32", help="Full precision (the default).")] = False,
+    fp16: Annotated[bool, typer.Option("--fp16", help="Half precision, for GPUs.")] = False,
     int8: Annotated[bool, typer.Option("--int8", help="8-bit, gated.")] = False,
+    int4: Annotated[bool, typer.Option("--int4", help="4-bit weights: smaller, slower.")] = False,
+    target: Annotated[
+        str | None, typer.Option(help="laptop-cpu, cuda, web or size: precision and gate for it.")
+    ] = None,
     max_flips: Annotated[
-        float,
+        float | None,
         typer.Option(min=0, max=100, help="Most labels, in percent, that may flip in the gate."),
-    ] = 2.0,
-    exporter: Annotated[str, typer.Option(help="auto, fused or torch.")] = "auto",
+    ] = None,
+    trim_vocab: Annotated[
+        Path | None,
+        typer.Option(help="Keep only tokens that these inputs use (.jsonl, or text by line)."),
+    ] = None,
+    exporter: Annotated[str, typer.Option(help="auto, fused, torch or optimum.")] = "auto",
     force: Force = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Write a run as an ONNX bundle, checked against its checkpoint on held-out examples."""
-    if fp32 and int8:
-        raise InputError("--fp32 and --int8 exclude each other: export twice")
+    chosen = [
+        name
+        for name, given in (("fp32", fp32), ("fp16", fp16), ("int8", int8), ("int4", int4))
+        if given
+    ]
+    if len(chosen) > 1:
+        raise InputError(f"--{' and --'.join(chosen)} exclude each other: export twice")
+    if chosen and target:
+        raise InputError(f"--target {target} says the precision itself: leave out --{chosen[0]}")
     from edgecd.errors import require
+    from edgecd.export.target import Target, load_target
+
+    wanted = load_target(target) if target else Target("", precision=(chosen or ["fp32"])[0])
 
     require("torch", "train")
     require("onnx", "export")
@@ -138,8 +157,17 @@ def export(
     from edgecd.export.convert import export_run
 
     with Console(quiet) as console:
-        precision = "int8" if int8 else "fp32"
-        result = export_run(run, out, precision, max_flips, exporter, force, console.say)
+        result = export_run(
+            run,
+            out,
+            wanted.precision,
+            wanted.max_flips_pct if max_flips is None else max_flips,
+            exporter,
+            force,
+            console.say,
+            wanted.weight_bits,
+            trim_vocab,
+        )
     _print(as_json, result, lambda: console.show(f"bundle: {out}"))
 
 

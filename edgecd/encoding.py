@@ -6,12 +6,13 @@ Works on a `tokenizers.Tokenizer` alone. Transformers' fast tokenizers carry one
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgecd.errors import InputError
-from edgecd.prompts import SEPARATOR, PromptTemplate, value_of
+from edgecd.prompts import SEPARATOR, PromptTemplate, parse, value_of
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -74,6 +75,27 @@ def encode_prompt(
         f"the template alone has {len(ids)} tokens, more than max_length {max_length}: "
         "raise --max-length or shorten the template"
     )
+
+
+# What may follow a template's head: letters, digits, marks, other scripts, more white space.
+_FOLLOWING = (" x", " X", " 1", " .", " '", " \u00e9", " \u7684", "  ", " \n", " \t x", " ")
+
+
+def constant_prefix(tokenizer: Tokenizer, template: PromptTemplate) -> list[int]:
+    """The token ids that every prompt of this template starts with, whatever its fields hold.
+
+    The tokenizer's own start tokens, and the template's head up to its last word that a space
+    follows: tokenizers split there (which is checked on what may come next).
+    """
+    probe = token_ids(tokenizer, "x", special=True)
+    lead = probe[: probe.index(token_ids(tokenizer, "x", special=False)[0])]
+    literal, _ = parse(template.text)[0]
+    head = re.sub(r"(?<=\S) \s*\S*$|^\S*$", "", literal)
+    if not head:
+        return lead
+    tokens = [*lead, *token_ids(tokenizer, head, special=False)]
+    prompts = (token_ids(tokenizer, head + rest, special=True) for rest in _FOLLOWING)
+    return tokens if all(ids[: len(tokens)] == tokens for ids in prompts) else lead
 
 
 def _level(lengths: Sequence[int], budget: int) -> int:

@@ -37,6 +37,16 @@ ISA = (
 )
 # Elsewhere bfloat16 is emulated, and slower than float32.
 _BFLOAT16_ISA = {"avx512_bf16", "amx_bf16", "bf16"}
+# What multiplies 8-bit numbers, the fastest first; each adds its products in 32 bits.
+_EXACT_INT8 = {
+    "amx_int8": "AMX",
+    "avx512_vnni": "AVX512-VNNI",
+    "avx_vnni": "AVX-VNNI",
+    "i8mm": "NEON matrix products",
+    "asimddp": "NEON dot products",
+    "asimd": "NEON",
+    "neon": "NEON",
+}
 PACKAGES = (
     "edgecd",
     "numpy",
@@ -51,7 +61,7 @@ PACKAGES = (
 
 
 def describe_machine() -> dict[str, Any]:
-    """`cpu`, `cores` this process may use, `isa`, `ram_bytes`, `gpu`, `os`, `versions`.
+    """`cpu`, `cores` this process may use, `isa`, `int8`, `ram_bytes`, `gpu`, `os`, `versions`.
 
     What cannot be found out is None or empty; nothing heavy is imported.
     """
@@ -60,6 +70,7 @@ def describe_machine() -> dict[str, Any]:
         "cpu": info.get("model name") or info.get("Model") or _sysctl() or platform.processor(),
         "cores": usable_cores(),
         "isa": instruction_sets(),
+        "int8": int8_products(instruction_sets()),
         "ram_bytes": _ram_bytes(),
         "gpu": _gpu(),
         "os": f"{platform.system()} {platform.machine()}",
@@ -76,6 +87,15 @@ def instruction_sets() -> list[str]:
     """Those of ISA that this processor has."""
     flags = _flags(_cpuinfo())
     return [name for name in ISA if name in flags]
+
+
+def int8_products(isa: Sequence[str]) -> str:
+    """What this processor multiplies 8-bit numbers with, for people."""
+    if name := next((name for flag, name in _EXACT_INT8.items() if flag in isa), None):
+        return name
+    if "avx2" in isa:
+        return "AVX2 without VNNI: 8-bit products would saturate, so slower 16-bit ones are used"
+    return "no 8-bit instructions known: expect int8 to be slow"
 
 
 def usable_cores() -> int:

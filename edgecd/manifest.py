@@ -11,8 +11,8 @@ from typing import Any
 from edgecd.errors import InputError
 from edgecd.prompts import PromptTemplate
 
-FORMAT = 1
-PRECISIONS = ("fp32", "int8")
+FORMAT = 2
+PRECISIONS = ("fp32", "fp16", "int8", "int4")
 MANIFEST, MODEL, TOKENIZER, README = "manifest.json", "model.onnx", "tokenizer.json", "README.md"
 LOADED = (MODEL, TOKENIZER)  # what a predictor reads
 LISTED = (*LOADED, README)  # what a manifest may list; it cannot hold its own hash
@@ -54,8 +54,9 @@ class Sample:
 class Manifest:
     """Everything there is to know about a bundle; the keys of `manifest.json`, in its order.
 
-    `labels` is the order of the logits' columns. `parity` holds the export gate's figures,
-    `provenance` how the model was made.
+    `labels` is the order of the logits' columns. `prefix_ids` are the tokens that every prompt
+    starts with: the graph holds their keys and values as constants, and takes prompts without
+    them. `parity` holds the export gate's figures, `provenance` how the model was made.
     """
 
     task: str
@@ -64,6 +65,7 @@ class Manifest:
     template: str
     max_length: int
     pad_token_id: int
+    prefix_ids: tuple[int, ...]
     precision: str
     inputs: Mapping[str, TensorSpec]
     outputs: Mapping[str, TensorSpec]
@@ -105,6 +107,7 @@ def parse_manifest(raw: Any) -> Manifest:
         template=_text(_get(raw, "template"), "template", MAX_TEXT),
         max_length=_whole(_get(raw, "max_length"), "max_length", 1, MAX_TOKENS),
         pad_token_id=_whole(_get(raw, "pad_token_id"), "pad_token_id", 0, 1 << 31),
+        prefix_ids=_tokens(_get(raw, "prefix_ids"), "prefix_ids"),
         precision=precision,
         inputs=_tensors(_get(raw, "inputs"), "inputs"),
         outputs=_tensors(_get(raw, "outputs"), "outputs"),
@@ -187,6 +190,10 @@ def _tensors(value: Any, what: str) -> dict[str, TensorSpec]:
     return specs
 
 
+def _tokens(value: Any, what: str) -> tuple[int, ...]:
+    return tuple(_whole(token, what, 0, 1 << 31) for token in _items(value, what, MAX_TOKENS))
+
+
 def _parity(value: Any) -> dict[str, Any]:
     parity = _object(value, "parity")
     for key in ("examples", "label_flips"):
@@ -205,10 +212,9 @@ def _sample(value: Any, labels: int) -> Sample:
     ]
     if len(logits) != labels:
         raise InputError(f"samples: {len(logits)} logits for {labels} labels")
-    ids = _items(_get(raw, "input_ids"), "samples.input_ids", MAX_TOKENS)
     return Sample(
         fields=_texts(_get(raw, "fields"), "samples.fields"),
-        input_ids=tuple(_whole(token, "samples.input_ids", 0, 1 << 31) for token in ids),
+        input_ids=_tokens(_get(raw, "input_ids"), "samples.input_ids"),
         logits=tuple(logits),
     )
 

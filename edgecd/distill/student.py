@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tokenizers import processors
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
@@ -22,6 +23,7 @@ from edgecd.distill.models import (
 )
 from edgecd.encoding import label_token_ids
 from edgecd.errors import InputError
+from edgecd.files import read_json, write_json
 from edgecd.prompts import PromptTemplate
 
 
@@ -61,6 +63,33 @@ def fold(lm: LanguageModel, template: PromptTemplate) -> PreTrainedModel:
     head.weight.data.copy_(rows)
     model.score = head.to(lm.model.device, lm.model.dtype)
     return model.eval()
+
+
+def add_start(lm: LanguageModel) -> None:
+    """Make the tokenizer begin every prompt with a start token (where it does not) and a newline.
+
+    The first token of a text draws activations a thousand times larger than any other's, which
+    8-bit inputs cannot hold, and after a start token alone the second one sometimes does, too
+    (https://arxiv.org/abs/2402.17762, https://arxiv.org/abs/2410.05265). When they are the same in
+    every prompt, the export computes their keys and values once, in fp32, and never quantizes them.
+    """
+    backend = lm.text_tokenizer
+    plain, whole = backend.encode("x", add_special_tokens=False), backend.encode("x")
+    at = whole.ids.index(plain.ids[0])
+    lead, trail = whole.ids[:at], whole.ids[at + len(plain.ids) :]
+    if not lead:
+        start = next((t for t in (lm.tokenizer.bos_token, lm.tokenizer.eos_token) if t), None)
+        lead = [] if start is None else [backend.token_to_id(start)]
+    lead = [*lead, *backend.encode("\n", add_special_tokens=False).ids]
+    pieces = [(f"token{token}", token) for token in (*lead, *trail)]
+    names = [name for name, _ in pieces]
+    backend.post_processor = processors.TemplateProcessing(
+        single=[*names[: len(lead)], "$A", *names[len(lead) :]],
+        special_tokens=[
+            {"id": name, "ids": [token], "tokens": [backend.id_to_token(token)]}
+            for name, token in dict(pieces).items()
+        ],
+    )
 
 
 def add_adapter(model: PreTrainedModel, adapter: str, rank: int) -> Any:
@@ -120,12 +149,21 @@ def load_trainable(model: torch.nn.Module, state: Mapping[str, torch.Tensor]) ->
 def save_checkpoint(model: PreTrainedModel, tokenizer: Any, folder: Path) -> None:
     """Save a merged classifier as an ordinary Hugging Face folder (safetensors)."""
     model.save_pretrained(folder, safe_serialization=True)
+    _name_rope_theta(folder / "config.json")
     tokenizer.backend_tokenizer.no_padding()
     tokenizer.backend_tokenizer.no_truncation()
     # Some tokenizers also offer token types, which no decoder takes.
     tokenizer.model_input_names = ["input_ids", "attention_mask"]
     tokenizer.init_kwargs["model_input_names"] = tokenizer.model_input_names  # what is saved
     tokenizer.save_pretrained(folder)
+
+
+def _name_rope_theta(config: Path) -> None:
+    """Write the rotary base where transformers 4 looks for it, which else takes its default."""
+    values = read_json(config)
+    theta = (values.get("rope_parameters") or {}).get("rope_theta")
+    if theta is not None and "rope_theta" not in values:
+        write_json(config, {**values, "rope_theta": theta})
 
 
 def _biases(model: PreTrainedModel) -> list[torch.nn.Parameter]:

@@ -224,6 +224,7 @@ def train_student(
     """Fold, adapt, train, merge and evaluate; returns (model, tokenizer, outcome, figures)."""
     lm = load_language_model(config.student, device, torch.float32)
     classifier = students.fold(lm, task.template)
+    students.add_start(lm)
     pad_id = classifier.config.pad_token_id
     tokenizer = lm.text_tokenizer
 

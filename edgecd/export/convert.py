@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,11 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecd.bundle import write_bundle
-from edgecd.encoding import Encoded
+from edgecd.encoding import Encoded, constant_prefix
 from edgecd.errors import CheckFailed, InputError, require
 from edgecd.export import parity
+from edgecd.export.audit import audit, refuse_folded
+from edgecd.export.calibrate import Feed
+from edgecd.export.candidates import EXPORTERS, Candidate, Source, candidates, read_source
 from edgecd.export.run_folder import RunFolder, load_run
 from edgecd.export.samples import record_samples
+from edgecd.export.target import MAX_FLIPS_PCT
 from edgecd.files import refuse_existing
 from edgecd.manifest import MODEL, PRECISIONS, Manifest
 from edgecd.runtime.predictor import Predictor, batches, padded
@@ -27,50 +31,46 @@ if TYPE_CHECKING:
     import onnx
     from transformers import PreTrainedModel
 
-EXPORTERS = ("auto", "fused", "torch")
 FP32 = "fp32"
-GRAPH_CHECK_EXAMPLES = 32
+GRAPH_CHECK_EXAMPLES = 64
+QUANTIZED = ("int8", "int4")
+
+Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """A graph on disk, how it was treated, its figures, and whether the gate lets it through."""
+class Kept:
+    """The graph that passed the gate, as the device runs it, and all that was tried."""
 
-    treatment: str
+    candidate: Candidate
     predictor: Predictor
     figures: parity.Figures
-    size_bytes: int
-
-    @property
-    def row(self) -> dict[str, Any]:
-        """One row of what was tried, as JSON."""
-        return {
-            "treatment": self.treatment,
-            **asdict(self.figures),
-            "flips_pct": round(self.figures.flips_pct, 3),
-            "size_bytes": self.size_bytes,
-        }
+    tried: list[dict[str, Any]]
 
 
 def export_run(
     run: Path,
     out: Path,
-    precision: str = "fp32",
-    max_flips_pct: float = 2.0,
+    precision: str = FP32,
+    max_flips_pct: float = MAX_FLIPS_PCT,
     exporter: str = "auto",
     force: bool = False,
-    report: Callable[[str], None] = lambda line: None,
+    report: Report = lambda line: None,
+    weight_bits: int = 8,
+    trim_corpus: Path | None = None,
 ) -> dict[str, Any]:
     """Export RUN/checkpoint as a bundle at `out`; returns what was done, as JSON.
 
     The first treatment, fastest first, whose answers differ from the PyTorch checkpoint's on at
-    most `max_flips_pct` percent of the held-out examples is kept. Raises CheckFailed, with all
-    that was tried, when none does; InputError for a run that is not finished or a wrong option.
-    `report` gets one line of progress at a time.
+    most `max_flips_pct` percent of the held-out examples is kept. `weight_bits` 7 is for devices
+    whose 8-bit dot products saturate; `trim_corpus` is a file of inputs whose vocabulary is kept
+    (see `vocabulary`). Raises CheckFailed, with all that was tried, when no treatment passes;
+    InputError for a run that is not finished or a wrong option. `report` gets one line of
+    progress at a time.
     """
     if precision not in PRECISIONS:
         raise InputError(
-            f"precision {precision!r} does not exist yet: choose one of {', '.join(PRECISIONS)}"
+            f"precision {precision!r} does not exist: choose one of {', '.join(PRECISIONS)}"
         )
     if exporter not in EXPORTERS:
         raise InputError(f"unknown exporter {exporter!r}: choose one of {', '.join(EXPORTERS)}")
@@ -81,126 +81,170 @@ def export_run(
     loaded, model = load_run(run)
     heldout = parity.read_heldout(run, loaded.tokenizer, loaded.template, loaded.max_length)
     calibration, gate = parity.split(heldout)
-    report(f"PyTorch checkpoint on {len(gate.encoded)} held-out examples")
-    reference = parity.checkpoint_logits(model, gate.encoded, loaded.pad_token_id)
-    graph, used = _graph(model, exporter, report)
+    # An exact graph answers for the checkpoint, once a part of the gate has shown that it is exact.
+    exact = precision in QUANTIZED and trim_corpus is None
+    seen = gate.first(GRAPH_CHECK_EXAMPLES) if exact else gate
+    report(f"PyTorch checkpoint on {len(seen.fields)} held-out examples")
+    encoded = parity.encode(seen.fields, loaded)
+    reference = parity.checkpoint_logits(model, encoded, loaded.pad_token_id)
+    trimmed: dict[str, Any] = {}
+    if trim_corpus is not None:
+        loaded, trimmed = _trim(model, loaded, trim_corpus, report)
+    prefix = constant_prefix(loaded.tokenizer, loaded.template)
+    source = read_source(model, run / "checkpoint", exporter, prefix, report)
     del model  # the graph has its weights; two copies are enough
     # Beside the bundle, as temporary folders are memory on some machines.
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.work.") as work:
-        if precision == FP32:
-            candidates: Iterator[tuple[str, onnx.ModelProto]] = iter([(FP32, graph)])
-        else:
-            _check_fp32(loaded, graph, gate, reference, Path(work))
-            candidates = _treated(graph, calibration, loaded.pad_token_id)
-        chosen, tried = _first_to_pass(
-            candidates, loaded, precision, gate, reference, max_flips_pct, Path(work), report
-        )
+        desk = _Desk(loaded, source, Path(work))
+        if exact:
+            report(f"full precision on {len(gate.fields)} held-out examples")
+            reference = _exact_logits(desk, gate, reference)
+        feeds = desk.feeds(parity.encode(calibration, loaded))
+        made = candidates(source, precision, feeds, weight_bits, report)
+        kept = _first_to_pass(made, desk, precision, gate, reference, max_flips_pct, report)
+        audited = audit(desk.path)
+        if precision in QUANTIZED:
+            refuse_folded(kept.candidate.graph, audited, desk.linear_layers())
         manifest = replace(
-            chosen.predictor.manifest,
-            samples=record_samples(chosen.predictor),
+            kept.predictor.manifest,
+            samples=record_samples(kept.predictor),
             parity={
-                **asdict(chosen.figures),
-                "flips_pct": round(chosen.figures.flips_pct, 3),
+                **asdict(kept.figures),
+                "flips_pct": round(kept.figures.flips_pct, 3),
                 "max_flips_pct": max_flips_pct,
-                "treatment": chosen.treatment,
-                "tried": tried,
+                "treatment": kept.candidate.treatment,
+                "treatment_description": kept.candidate.description,
+                "tried": kept.tried,
             },
-            provenance={**loaded.made, "export": _provenance(used)},
+            provenance={
+                **loaded.made,
+                **trimmed,
+                "export": {**_made_by(source.exporter), "runs": asdict(audited)},
+            },
         )
-        written = write_bundle(
-            out, manifest, _graph_path(Path(work)), loaded.tokenizer.to_str(), force
-        )
+        written = write_bundle(out, manifest, desk.path, loaded.tokenizer.to_str(), force)
     return {
         "bundle": str(out),
         "precision": precision,
-        "exporter": used,
-        "treatment": chosen.treatment,
+        "exporter": source.exporter,
+        "treatment": kept.candidate.treatment,
+        "prefix_tokens": len(source.prefix),
         "parity": dict(written.parity),
         "size_bytes": sum(record.size_bytes for record in written.files.values()),
         "seconds": round(time.perf_counter() - started, 1),
     }
 
 
-def _graph(
-    model: PreTrainedModel, exporter: str, report: Callable[[str], None]
-) -> tuple[onnx.ModelProto, str]:
-    """(the fp32 graph, the exporter that wrote it); `auto` prefers the fused one."""
-    from edgecd.export.graph import FUSED_FAMILIES, fused_graph
-    from edgecd.export.torch_graph import traced_graph
+@dataclass(frozen=True)
+class _Desk:
+    """Where graphs are tried that are not a bundle yet."""
 
-    family = model.config.model_type
-    if exporter == "fused" or (exporter == "auto" and family in FUSED_FAMILIES):
-        report(f"writing the fused graph of {family}")
-        try:
-            return fused_graph(model), "fused"
-        except InputError as bad:
-            if exporter == "fused":
-                raise
-            report(f"no fused graph: {bad}")
-    report(f"tracing {family} with torch.onnx.export (minutes for a large model)")
-    return traced_graph(model), "torch"
+    loaded: RunFolder
+    source: Source
+    work: Path
+
+    @property
+    def path(self) -> Path:
+        """The file of the graph that is being tried."""
+        return self.work / MODEL
+
+    def predictor(self, graph: onnx.ModelProto, precision: str) -> Predictor:
+        """The device's own code over a graph."""
+        import onnx
+
+        onnx.save(graph, self.path)
+        session = open_session(self.path)
+        inputs, outputs = signature(session)
+        manifest = Manifest(
+            task=self.loaded.task,
+            labels=self.loaded.template.labels,
+            verbalizer=dict(self.loaded.template.verbalizer),
+            template=self.loaded.template.text,
+            max_length=self.loaded.max_length,
+            pad_token_id=self.loaded.pad_token_id,
+            prefix_ids=self.source.prefix,
+            precision=precision,
+            inputs=inputs,
+            outputs=outputs,
+            parity={},
+            provenance={},
+            samples=(),
+        )
+        return Predictor(manifest, self.loaded.tokenizer, session)
+
+    def feeds(self, encoded: Sequence[Encoded]) -> list[Feed]:
+        """Batches of prompts as the graph takes them."""
+        prompts = [one.ids[len(self.source.prefix) :] for one in encoded]
+        return [
+            dict(
+                zip(
+                    INPUTS,
+                    padded([prompts[place] for place in places], self.loaded.pad_token_id),
+                    strict=True,
+                )
+            )
+            for places in batches([len(ids) for ids in prompts], parity.REFERENCE_ROWS)
+        ]
+
+    def linear_layers(self) -> int:
+        """How many linear layers quantization is about."""
+        import onnx_ir as ir
+
+        from edgecd.export.calibrate import linears
+
+        return len(list(linears(ir.from_proto(self.source.graph).graph)))
 
 
-def _check_fp32(
-    loaded: RunFolder,
-    graph: onnx.ModelProto,
-    gate: parity.HeldOut,
-    reference: NDArray[np.float32],
-    work: Path,
-) -> None:
-    """Refuse to quantize a graph that is wrong already, as no treatment would cure it."""
-    few = slice(0, GRAPH_CHECK_EXAMPLES)
-    part = parity.HeldOut(gate.encoded[few], gate.gold[few])
-    predictor = _predictor(loaded, graph, FP32, work)
-    figures = parity.compare(predictor.run(part.encoded), reference[few], part.gold)
+def _exact_logits(
+    desk: _Desk, gate: parity.HeldOut, checkpoint: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """The fp32 graph's logits on the whole gate, faster than PyTorch's.
+
+    Raises CheckFailed unless they are the checkpoint's on the first examples: no treatment would
+    cure a graph that is wrong already.
+    """
+    logits = desk.predictor(desk.source.graph, FP32).logits(gate.fields)
+    seen = len(checkpoint)
+    figures = parity.compare(logits[:seen], checkpoint, gate.gold[:seen])
     if not parity.passes(figures, FP32, max_flips_pct=100):
         raise CheckFailed(
             f"the fp32 graph differs from the PyTorch checkpoint by "
             f"{figures.max_abs_logit_diff:.3g} in its logits ({parity.MAX_FP32_LOGIT_DIFF} is "
             "allowed), so it was not quantized: try --exporter torch"
         )
-
-
-def _treated(
-    graph: onnx.ModelProto, calibration: Sequence[Encoded], pad_token_id: int
-) -> Iterator[tuple[str, onnx.ModelProto]]:
-    """(name, graph) of each treatment, fastest first, made one at a time."""
-    from edgecd.export.quantize import activation_ranges, quantize, treatments
-
-    feeds = [
-        dict(
-            zip(INPUTS, padded([calibration[place] for place in places], pad_token_id), strict=True)
-        )
-        for places in batches([len(one.ids) for one in calibration], parity.REFERENCE_ROWS)
-    ]
-    for treatment in treatments(activation_ranges(graph, feeds)):
-        yield treatment.name, quantize(graph, treatment)
+    return logits
 
 
 def _first_to_pass(
-    candidates: Iterator[tuple[str, onnx.ModelProto]],
-    loaded: RunFolder,
+    made: Iterable[Candidate],
+    desk: _Desk,
     precision: str,
     gate: parity.HeldOut,
     reference: NDArray[np.float32],
     max_flips_pct: float,
-    work: Path,
-    report: Callable[[str], None],
-) -> tuple[Candidate, list[dict[str, Any]]]:
+    report: Report,
+) -> Kept:
     tried: list[dict[str, Any]] = []
-    for treatment, graph in candidates:
-        predictor = _predictor(loaded, graph, precision, work)
-        figures = parity.compare(predictor.run(gate.encoded), reference, gate.gold)
-        candidate = Candidate(treatment, predictor, figures, _graph_path(work).stat().st_size)
-        tried.append(candidate.row)
+    for candidate in made:
+        predictor = desk.predictor(candidate.graph, precision)
+        figures = parity.judge(predictor.logits, gate, reference, max_flips_pct)
+        tried.append(
+            {
+                "treatment": candidate.treatment,
+                **asdict(figures),
+                "flips_pct": round(figures.flips_pct, 3),
+                "size_bytes": desk.path.stat().st_size,
+            }
+        )
         passed = parity.passes(figures, precision, max_flips_pct)
         report(
-            f"{treatment}: {figures.label_flips} of {figures.examples} labels flipped "
-            f"({figures.flips_pct:.2f}%), {'kept' if passed else 'refused'}"
+            f"{candidate.treatment} ({candidate.description}): {figures.label_flips} of "
+            f"{figures.examples} labels flipped ({figures.flips_pct:.2f}%), "
+            f"{'kept' if passed else 'refused'}"
         )
         if passed:
-            return candidate, tried
+            return Kept(candidate, predictor, figures, tried)
     limits = f"at most {max_flips_pct:g}% of labels may flip"
     if precision == FP32:
         limits += f", and logits may differ by {parity.MAX_FP32_LOGIT_DIFF}"
@@ -213,36 +257,29 @@ def _first_to_pass(
     )
 
 
-def _predictor(loaded: RunFolder, graph: onnx.ModelProto, precision: str, work: Path) -> Predictor:
-    """The device's own code over a graph that is not a bundle yet."""
-    import onnx
+def _trim(
+    model: PreTrainedModel, loaded: RunFolder, corpus: Path, report: Report
+) -> tuple[RunFolder, dict[str, Any]]:
+    """Shrink the model's vocabulary in place; returns the run with the smaller tokenizer."""
+    import torch
 
-    path = _graph_path(work)
-    onnx.save(graph, path)
-    session = open_session(path)
-    inputs, outputs = signature(session)
-    manifest = Manifest(
-        task=loaded.task,
-        labels=loaded.template.labels,
-        verbalizer=dict(loaded.template.verbalizer),
-        template=loaded.template.text,
-        max_length=loaded.max_length,
-        pad_token_id=loaded.pad_token_id,
-        precision=precision,
-        inputs=inputs,
-        outputs=outputs,
-        parity={},
-        provenance={},
-        samples=(),
-    )
-    return Predictor(manifest, loaded.tokenizer, session)
+    from edgecd.export.vocabulary import trim
+
+    prompts = [loaded.template.render(fields) for fields in parity.read_corpus(corpus, loaded)]
+    small = trim(loaded.tokenizer, prompts, keep=[loaded.pad_token_id])
+    table = model.get_input_embeddings()
+    if small.kept.max() >= table.weight.shape[0]:
+        raise InputError("the tokenizer has tokens that the model has no embedding for")
+    before = table.weight.shape[0]
+    with torch.no_grad():
+        table.weight = torch.nn.Parameter(table.weight[torch.from_numpy(small.kept)])
+    model.config.pad_token_id = int(np.flatnonzero(small.kept == loaded.pad_token_id)[0])
+    report(f"vocabulary: {len(small.kept):,} of {before:,} tokens kept")
+    trimmed = replace(loaded, tokenizer=small.tokenizer, pad_token_id=model.config.pad_token_id)
+    return trimmed, {"vocabulary": {"kept": len(small.kept), "of": before, "texts": len(prompts)}}
 
 
-def _graph_path(work: Path) -> Path:
-    return work / MODEL
-
-
-def _provenance(exporter: str) -> dict[str, Any]:
+def _made_by(exporter: str) -> dict[str, Any]:
     """What exported, and on what kind of machine."""
     from edgecd.machine import describe_machine
 

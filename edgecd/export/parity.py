@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,25 +13,35 @@ from numpy.typing import NDArray
 
 from edgecd.encoding import Encoded, encode_prompt
 from edgecd.errors import InputError
-from edgecd.prompts import PromptTemplate
+from edgecd.prompts import PromptTemplate, value_of
 from edgecd.runtime.predictor import batches, padded
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from transformers import PreTrainedModel
 
+    from edgecd.export.run_folder import RunFolder
+
 HELDOUT = "heldout.jsonl"
 MAX_FP32_LOGIT_DIFF = 1e-3
 CALIBRATION_EXAMPLES = 64
 REFERENCE_ROWS = 8
+CHUNK_EXAMPLES = 32
+
+
+Fields = Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Encoded held-out examples, each with the column of its label (-1 without one)."""
+    """Fields of held-out examples, each with the column of its label (-1 without one)."""
 
-    encoded: list[Encoded]
+    fields: list[Fields]
     gold: NDArray[np.int64]
+
+    def first(self, count: int) -> HeldOut:
+        """The first examples of these."""
+        return HeldOut(self.fields[:count], self.gold[:count])
 
 
 @dataclass(frozen=True)
@@ -51,7 +61,7 @@ class Figures:
 
 
 def read_heldout(run: Path, tokenizer: Tokenizer, template: PromptTemplate, limit: int) -> HeldOut:
-    """The run's held-out examples, encoded to at most `limit` tokens as the device does it.
+    """The run's held-out examples; each can be encoded to at most `limit` tokens.
 
     Raises InputError, with the line, for a file that is missing, short or malformed.
     """
@@ -61,14 +71,16 @@ def read_heldout(run: Path, tokenizer: Tokenizer, template: PromptTemplate, limi
             f"{path} is missing: the gate compares predictions on held-out examples; train the run "
             'again, or write lines {"id": ..., "fields": {...}, "label": ...} there'
         )
-    encoded, gold = [], []
+    examples: list[Fields] = []
+    gold = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
             label = row.get("label")
-            encoded.append(encode_prompt(tokenizer, template, row["fields"], limit))
+            encode_prompt(tokenizer, template, row["fields"], limit)  # raises for what is wrong
+            examples.append(row["fields"])
             gold.append(template.labels.index(label) if label is not None else -1)
         except InputError as bad:
             raise InputError(f"{path}:{number}: {bad}") from None
@@ -77,22 +89,55 @@ def read_heldout(run: Path, tokenizer: Tokenizer, template: PromptTemplate, limi
                 f"{path}:{number}: not a held-out example ({bad!r}): expected "
                 '{"id": ..., "fields": {...}, "label": one of the labels or null}'
             ) from None
-    if len(encoded) < 2:
-        raise InputError(f"{path} has {len(encoded)} examples: the gate needs at least 2")
-    return HeldOut(encoded, np.array(gold))
+    if len(examples) < 2:
+        raise InputError(f"{path} has {len(examples)} examples: the gate needs at least 2")
+    return HeldOut(examples, np.array(gold))
 
 
-def split(heldout: HeldOut) -> tuple[list[Encoded], HeldOut]:
+def read_corpus(path: Path, run: RunFolder) -> list[Fields]:
+    """The inputs of a corpus: JSONL with the template's fields, or plain text, a line each.
+
+    Raises InputError for a file that is missing, empty, or has lines of another kind.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such corpus file")
+    names = run.template.fields
+    texts: list[Fields] = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        if not line.strip():
+            continue
+        if path.suffix != ".jsonl":
+            texts.append(dict.fromkeys(names, line))
+            continue
+        try:
+            row = json.loads(line)
+            fields = row.get("fields", row)
+            texts.append({name: value_of(fields, name) for name in names})
+        except InputError as bad:
+            raise InputError(f"{path}:{number}: {bad}") from None
+        except (ValueError, AttributeError) as bad:
+            raise InputError(f"{path}:{number}: not a JSON object ({bad})") from None
+    if not texts:
+        raise InputError(f"{path} is empty: give texts like those that the bundle will see")
+    return texts
+
+
+def encode(examples: Sequence[Fields], run: RunFolder) -> list[Encoded]:
+    """Token ids of the examples, as the device makes them."""
+    return [encode_prompt(run.tokenizer, run.template, one, run.max_length) for one in examples]
+
+
+def split(heldout: HeldOut) -> tuple[list[Fields], HeldOut]:
     """(calibration, gate): disjoint, so that the gate sees nothing that was tuned on it.
 
     Every fourth example calibrates, up to CALIBRATION_EXAMPLES.
     """
-    places = range(len(heldout.encoded))
+    places = range(len(heldout.fields))
     calibration = set(list(places)[::4][:CALIBRATION_EXAMPLES])
     gate = [place for place in places if place not in calibration]
     return (
-        [heldout.encoded[place] for place in sorted(calibration)],
-        HeldOut([heldout.encoded[place] for place in gate], heldout.gold[gate]),
+        [heldout.fields[place] for place in sorted(calibration)],
+        HeldOut([heldout.fields[place] for place in gate], heldout.gold[gate]),
     )
 
 
@@ -105,7 +150,7 @@ def checkpoint_logits(
     logits = np.zeros((len(encoded), model.config.num_labels), np.float32)
     with torch.inference_mode():
         for places in batches([len(one.ids) for one in encoded], REFERENCE_ROWS):
-            ids, mask = padded([encoded[place] for place in places], pad_token_id)
+            ids, mask = padded([encoded[place].ids for place in places], pad_token_id)
             rows = model(input_ids=torch.from_numpy(ids), attention_mask=torch.from_numpy(mask))
             logits[places] = rows.logits.float().numpy()
     return logits
@@ -131,6 +176,29 @@ def compare(
         accuracy_checkpoint=accuracy(expected),
         accuracy_bundle=accuracy(answers),
     )
+
+
+def judge(
+    answer: Callable[[Sequence[Fields]], NDArray[np.float32]],
+    gate: HeldOut,
+    reference: NDArray[np.float32],
+    max_flips_pct: float,
+) -> Figures:
+    """Figures of a graph over the gate's examples, in chunks: a hopeless graph is left early.
+
+    The figures are then of the examples seen so far, of which too many have flipped already for
+    the whole to pass.
+    """
+    parts: list[NDArray[np.float32]] = []
+    done = 0
+    while True:
+        chunk = gate.fields[done : done + CHUNK_EXAMPLES]
+        parts.append(answer(chunk))
+        done += len(chunk)
+        figures = compare(np.concatenate(parts), reference[:done], gate.gold[:done])
+        hopeless = 100 * figures.label_flips > max_flips_pct * len(gate.fields)
+        if hopeless or done == len(gate.fields):
+            return figures
 
 
 def passes(figures: Figures, precision: str, max_flips_pct: float) -> bool:

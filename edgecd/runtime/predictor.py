@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # One batch: at most so many rows, and tokens with their padding; more costs memory and gains
 # little. Dynamic int8 takes one scale from a whole batch, so there an answer would depend on its
 # neighbours: its rows go alone.
-BATCH_ROWS = {"fp32": 32, "int8": 1}
+BATCH_ROWS = {"fp32": 32, "fp16": 32, "int8": 1, "int4": 32}
 BATCH_TOKENS = 4_096
 
 Input = str | Mapping[str, str]
@@ -106,7 +106,7 @@ class Predictor:
         return fields
 
     def encode(self, items: Sequence[Input]) -> list[Encoded]:
-        """Token ids of the prompts; InputError names the place of an input that is wrong."""
+        """Token ids of the whole prompts; InputError names the place of an input that is wrong."""
         if isinstance(items, str | Mapping):
             raise InputError("expected a list of inputs, not a single one")
         encoded = []
@@ -127,15 +127,29 @@ class Predictor:
         An answer does not depend on what else is in the list, but for fp32's rounding.
         """
         logits = np.zeros((len(encoded), len(self.labels)), np.float32)
+        prompts = [self._after_prefix(one.ids) for one in encoded]
         rows = BATCH_ROWS[self.manifest.precision]
-        for places in batches([len(one.ids) for one in encoded], rows):
-            ids, mask = padded([encoded[place] for place in places], self.manifest.pad_token_id)
+        for places in batches([len(ids) for ids in prompts], rows):
+            ids, mask = padded([prompts[place] for place in places], self.manifest.pad_token_id)
             try:
                 (scores,) = self.session.run([LOGITS], {"input_ids": ids, "attention_mask": mask})
             except Exception as bad:  # onnxruntime's own exceptions share no base class
                 raise InputError(f"onnxruntime cannot run the graph: {first_line(bad)}") from None
             logits[places] = scores
         return logits
+
+    def _after_prefix(self, ids: list[int]) -> list[int]:
+        """A prompt without the tokens whose keys and values are in the graph."""
+        prefix = self.manifest.prefix_ids
+        if tuple(ids[: len(prefix)]) != prefix:
+            raise InputError(
+                f"a prompt starts with the tokens {ids[: len(prefix)]}, not with the bundle's "
+                f"prefix {list(prefix)}: its tokenizer.json and manifest.json do not belong "
+                "together; export the run again"
+            )
+        if len(ids) == len(prefix):
+            raise InputError("the input is empty: there is nothing to classify")
+        return ids[len(prefix) :]
 
 
 def load_tokenizer(path: Path) -> Tokenizer:
@@ -165,15 +179,15 @@ def batches(lengths: Sequence[int], rows: int) -> Iterator[list[int]]:
 
 
 def padded(
-    encoded: Sequence[Encoded], pad_token_id: int
+    prompts: Sequence[Sequence[int]], pad_token_id: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """(ids, mask), int64 [prompts, longest], padded on the right."""
-    longest = max(len(one.ids) for one in encoded)
-    ids = np.full((len(encoded), longest), pad_token_id, np.int64)
+    longest = max(len(one) for one in prompts)
+    ids = np.full((len(prompts), longest), pad_token_id, np.int64)
     mask = np.zeros_like(ids)
-    for row, one in enumerate(encoded):
-        ids[row, : len(one.ids)] = one.ids
-        mask[row, : len(one.ids)] = 1
+    for row, one in enumerate(prompts):
+        ids[row, : len(one)] = one
+        mask[row, : len(one)] = 1
     return ids, mask
 
 

@@ -39,9 +39,10 @@ def open_session(
     options.intra_op_num_threads = threads or 0
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    # Spinning threads take the processor from others (and from each other on a busy device).
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    # Threads may wait actively between two operators, but not between two calls.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    # x86 without VNNI adds two 8-bit products in 16 bits, which overflow: take the exact way there.
+    options.add_session_config_entry("session.x64quantprecision", "1")
     names = [_CUDA, _CPU] if has_cuda and provider != "cpu" else [_CPU]
     try:
         session: InferenceSession = ort.InferenceSession(str(model), options, providers=names)

@@ -14,9 +14,11 @@ from edgecd.manifest import MANIFEST, Manifest
 from edgecd.runtime.predictor import Predictor
 
 # Largest allowed difference of a logit, for logits up to 1 (in proportion above).
-TOLERANCES = {"fp32": 1e-3, "int8": 0.25}
+TOLERANCES = {"fp32": 1e-3, "fp16": 0.05, "int8": 0.25, "int4": 0.25}
 _REASONS = {
     "fp32": "fp32: CPUs differ only in the order of sums",
+    "fp16": "fp16: where a device has no half precision, it computes in fp32",
+    "int4": "int4: inputs are rounded to 8 bits by block, in other ways on other processors",
     "int8": "int8: processors round quantized products differently, so only gross errors show",
 }
 

@@ -1,0 +1,126 @@
+"""Every graph that an export may choose from, the fastest first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgecd.errors import InputError
+from edgecd.export.calibrate import Feed, calibrate
+
+if TYPE_CHECKING:
+    import onnx
+    from transformers import PreTrainedModel
+
+    from edgecd.export.stack import Stack
+
+EXPORTERS = ("auto", "fused", "torch", "optimum")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A checkpoint as a graph in full precision, and who wrote it.
+
+    `stack` is there for a fused graph only; `prefix` holds the token ids that the graph holds as
+    constants.
+    """
+
+    graph: onnx.ModelProto
+    exporter: str
+    prefix: tuple[int, ...] = ()
+    stack: Stack | None = None
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A graph, how it was treated, and in what words that is told."""
+
+    treatment: str
+    description: str
+    graph: onnx.ModelProto
+
+
+def read_source(
+    model: PreTrainedModel,
+    checkpoint: Path,
+    exporter: str,
+    prefix: Sequence[int],
+    report: Callable[[str], None],
+) -> Source:
+    """The checkpoint's graph; `auto` prefers the fused one, which alone can hold a prefix."""
+    from edgecd.export.graph import refuse_too_large, write_graph
+    from edgecd.export.stack import FUSED_FAMILIES, read_stack
+    from edgecd.export.torch_graph import traced_graph
+
+    refuse_too_large(model)
+    family = model.config.model_type
+    if exporter == "optimum":
+        from edgecd.export.optimum_graph import optimum_graph
+
+        report("exporting with Optimum")
+        return Source(optimum_graph(checkpoint), "optimum")
+    if exporter == "fused" or (exporter == "auto" and family in FUSED_FAMILIES):
+        report(f"writing the fused graph of {family}")
+        try:
+            stack = read_stack(model, prefix)
+            return Source(write_graph(stack), "fused", tuple(prefix), stack)
+        except InputError as bad:
+            if exporter == "fused":
+                raise
+            report(f"no fused graph: {bad}")
+    report(f"tracing {family} with torch.onnx.export (minutes for a large model)")
+    return Source(traced_graph(model), "torch")
+
+
+def candidates(
+    source: Source,
+    precision: str,
+    feeds: Sequence[Feed],
+    weight_bits: int,
+    report: Callable[[str], None],
+) -> Iterator[Candidate]:
+    """Graphs of that precision, each made when it is asked for.
+
+    `feeds` are calibration inputs without the prefix.
+    """
+    if precision == "fp32":
+        yield Candidate("fp32", "full precision", source.graph)
+    elif precision == "fp16":
+        from edgecd.export.half import half_graph
+
+        if source.stack is None:
+            raise InputError(
+                f"--fp16 needs a fused graph, and this one is by {source.exporter}: use --fp32"
+            )
+        yield Candidate("fp16", "half precision", half_graph(source.graph))
+    else:
+        yield from _quantized(source, precision, feeds, weight_bits, report)
+
+
+def _quantized(
+    source: Source,
+    precision: str,
+    feeds: Sequence[Feed],
+    weight_bits: int,
+    report: Callable[[str], None],
+) -> Iterator[Candidate]:
+    from edgecd.export.graph import write_graph
+    from edgecd.export.precondition import smooth, spread
+    from edgecd.export.quantize import INT4_TREATMENTS, int8_treatments, quantize, rounder
+
+    report(f"calibrating on {sum(len(feed['input_ids']) for feed in feeds)} texts")
+    graph = source.graph
+    if source.stack is not None:
+        inputs = calibrate(graph, feeds, grams=False)
+        graph = write_graph(spread(smooth(source.stack, inputs)))
+    inputs = calibrate(graph, feeds)
+    round_linear = rounder(inputs)
+    for treatment in int8_treatments(inputs) if precision == "int8" else INT4_TREATMENTS:
+        report(f"rounding weights: {treatment.name}")
+        yield Candidate(
+            treatment.name,
+            treatment.description,
+            quantize(graph, treatment, round_linear, weight_bits),
+        )
