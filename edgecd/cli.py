@@ -125,7 +125,7 @@ def export(
     ] = None,
     max_flips: Annotated[
         float | None,
-        typer.Option(min=0, max=100, help="Most labels, in percent, that may flip in the gate."),
+        typer.Option(min=0, max=100, help="Most labels, in percent, that may flip (2; int4: 10)."),
     ] = None,
     trim_vocab: Annotated[
         Path | None,
@@ -161,7 +161,7 @@ def export(
             run,
             out,
             wanted.precision,
-            wanted.max_flips_pct if max_flips is None else max_flips,
+            max_flips,
             exporter,
             force,
             console.say,

@@ -93,9 +93,15 @@ def int8_products(isa: Sequence[str]) -> str:
     """What this processor multiplies 8-bit numbers with, for people."""
     if name := next((name for flag, name in _EXACT_INT8.items() if flag in isa), None):
         return name
-    if "avx2" in isa:
-        return "AVX2 without VNNI: 8-bit products would saturate, so slower 16-bit ones are used"
+    if int8_saturates(isa):
+        return "x86 without VNNI: 8-bit products would saturate, so slower 16-bit ones are used"
     return "no 8-bit instructions known: expect int8 to be slow"
+
+
+def int8_saturates(isa: Sequence[str]) -> bool:
+    """Whether 8-bit products may overflow here: x86 that is not known to have VNNI or AMX."""
+    x86 = platform.machine().lower() in ("x86_64", "amd64", "i386", "i686")
+    return x86 and not any(name in isa for name in _EXACT_INT8)
 
 
 def usable_cores() -> int:

@@ -55,8 +55,8 @@ class Manifest:
     """Everything there is to know about a bundle; the keys of `manifest.json`, in its order.
 
     `labels` is the order of the logits' columns. `prefix_ids` are the tokens that every prompt
-    starts with: the graph holds their keys and values as constants, and takes prompts without
-    them. `parity` holds the export gate's figures, `provenance` how the model was made.
+    starts with, whose keys and values the graph holds as constants. `parity` holds the export
+    gate's figures, `provenance` how the model was made.
     """
 
     task: str

@@ -1,4 +1,4 @@
-"""Small things made in memory for tests: a tokenizer, two-layer models, a run folder.
+"""Small things made in memory for tests: a tokenizer, models of few layers, graphs, a run folder.
 
 All of it is deterministic and offline; nothing here is trained.
 """
@@ -7,15 +7,22 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 if TYPE_CHECKING:
+    import onnx
+    from onnxruntime import InferenceSession
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-Family = Literal["opt", "llama", "qwen2", "gpt2"]
-FAMILIES: tuple[Family, ...] = ("opt", "llama", "qwen2", "gpt2")
+Family = Literal["opt", "llama", "qwen2", "gpt2", "qwen3", "gemma3_text", "mistral"]
+FUSED: tuple[Family, ...] = ("opt", "gpt2", "llama", "qwen2", "qwen3", "gemma3_text")
+TRACED: Family = "mistral"  # no fused graph is written for it
+GEMMA_WINDOW = 8
+REAL_MODELS = Path.home() / ".cache" / "edgecd-models"  # folders as from a hub
 
 TEMPLATE = "{premise}\nQuestion: {hypothesis} True or False?\nAnswer:"
 LABELS = {"entailment": " True", "contradiction": " False"}
@@ -80,9 +87,29 @@ def tiny_tokenizer(bos: bool = False) -> PreTrainedTokenizerFast:
     )
 
 
+def started(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
+    """The tokenizer as training leaves it: every prompt begins with a start token and a newline."""
+    from edgecd.distill.models import LanguageModel
+    from edgecd.distill.student import add_start
+
+    add_start(LanguageModel("tiny", None, tokenizer, ""))  # type: ignore[arg-type]
+    return tokenizer
+
+
 def tiny_config(family: Family, vocab_size: int, **changes: Any) -> Any:
-    """The configuration of a two-layer model of `family`, 64 wide, with 4 heads of 16."""
-    from transformers import GPT2Config, LlamaConfig, OPTConfig, Qwen2Config
+    """The configuration of a two-layer model of `family`, 64 wide, with 4 heads of 16.
+
+    Gemma 3 has three layers, since some of its layers see `GEMMA_WINDOW` tokens only.
+    """
+    from transformers import (
+        Gemma3TextConfig,
+        GPT2Config,
+        LlamaConfig,
+        MistralConfig,
+        OPTConfig,
+        Qwen2Config,
+        Qwen3Config,
+    )
 
     common: dict[str, Any] = {
         "vocab_size": vocab_size,
@@ -103,6 +130,14 @@ def tiny_config(family: Family, vocab_size: int, **changes: Any) -> Any:
         return LlamaConfig(**{**common, **gated, **changes})
     if family == "qwen2":
         return Qwen2Config(**{**common, **gated, "tie_word_embeddings": True, **changes})
+    if family == "qwen3":
+        return Qwen3Config(**{**common, **gated, "head_dim": 16, **changes})
+    if family == "gemma3_text":
+        gemma = {**gated, "head_dim": 16, "query_pre_attn_scalar": 16, "num_hidden_layers": 3}
+        gemma["layer_types"] = ["sliding_attention", "full_attention", "sliding_attention"]
+        return Gemma3TextConfig(**{**common, **gemma, "sliding_window": GEMMA_WINDOW, **changes})
+    if family == "mistral":
+        return MistralConfig(**{**common, **gated, "sliding_window": None, **changes})
     if family == "opt":
         opt = {**wide, "ffn_dim": 128, "word_embed_proj_dim": 64, "dropout": 0.0}
         opt["init_std"] = opt.pop("initializer_range")
@@ -115,7 +150,7 @@ def tiny_config(family: Family, vocab_size: int, **changes: Any) -> Any:
 def tiny_causal_lm(
     family: Family, vocab_size: int, seed: int = 0, **changes: Any
 ) -> PreTrainedModel:
-    """A random two-layer causal language model in fp32, in eval mode."""
+    """A random causal language model in fp32, in eval mode (see `tiny_config`)."""
     from transformers import AutoModelForCausalLM
 
     return _built(AutoModelForCausalLM, tiny_config(family, vocab_size, **changes), seed)
@@ -128,12 +163,27 @@ def tiny_classifier(
     seed: int = 0,
     **changes: Any,
 ) -> PreTrainedModel:
-    """A random two-layer `*ForSequenceClassification` over `labels`, in fp32 and eval mode."""
+    """A random `*ForSequenceClassification` over `labels`, in fp32 and eval mode."""
     from transformers import AutoModelForSequenceClassification
 
     names = {"id2label": dict(enumerate(labels)), "label2id": {x: n for n, x in enumerate(labels)}}
     config = tiny_config(family, vocab_size, **{**names, **changes})
     return _built(AutoModelForSequenceClassification, config, seed)
+
+
+def with_outlier_token(vocab_size: int, size: float = 300.0) -> Any:
+    """A Llama where token 5 makes one unit of the first layer's `down_proj` input huge."""
+    import torch
+
+    model: Any = tiny_classifier("llama", vocab_size)
+    with torch.no_grad():
+        mlp = model.model.layers[0].mlp
+        model.model.embed_tokens.weight[5] *= 0.01
+        model.model.embed_tokens.weight[5, 0] = 10
+        mlp.gate_proj.weight[0], mlp.up_proj.weight[0] = 0.0, 0.0
+        mlp.gate_proj.weight[0, 0] = mlp.up_proj.weight[0, 0] = size**0.5
+        mlp.down_proj.weight[:, 0] *= 1 / size
+    return model
 
 
 def _built(auto_class: Any, config: Any, seed: int) -> Any:
@@ -143,9 +193,64 @@ def _built(auto_class: Any, config: Any, seed: int) -> Any:
         torch.manual_seed(seed)
         model = auto_class.from_config(config).float().eval()
         for name, parameter in model.named_parameters():
-            if name.endswith("bias"):  # zero biases would hide a bias that is left out
+            # Zero biases and scales of one would hide a bias or a scale that is left out.
+            if name.endswith("bias"):
                 torch.nn.init.normal_(parameter, std=0.05)
+            elif parameter.ndim == 1:
+                parameter.data.add_(torch.randn_like(parameter), alpha=0.2)
     return model
+
+
+def padded_batch(
+    rows: int, length: int, vocab_size: int, prefix: Sequence[int] = (), seed: int = 0
+) -> dict[str, np.ndarray]:
+    """`input_ids` and `attention_mask` of random ids, right padded to mixed lengths.
+
+    The first row is full; every row starts with `prefix`, which is not part of `length`.
+    """
+    rng = np.random.default_rng([seed, rows, length])
+    lengths = rng.integers(1, length + 1, rows)
+    lengths[0] = length
+    mask = (np.arange(length) < lengths[:, None]).astype(np.int64)
+    ids = np.where(mask == 1, rng.integers(2, vocab_size, (rows, length)), PAD_TOKEN_ID)
+    start = np.tile(np.array(prefix, np.int64), (rows, 1))
+    return {
+        "input_ids": np.hstack([start, ids]),
+        "attention_mask": np.hstack([np.ones_like(start), mask]),
+    }
+
+
+def open_graph(graph: onnx.ModelProto) -> InferenceSession:
+    """A session of one thread over a graph in memory."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(
+        graph.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+
+
+def graph_logits(graph: onnx.ModelProto, batch: Mapping[str, np.ndarray]) -> np.ndarray:
+    """What a graph answers to a batch."""
+    logits: np.ndarray = open_graph(graph).run(None, dict(batch))[0]
+    return logits
+
+
+def torch_logits(model: Any, batch: Mapping[str, np.ndarray]) -> np.ndarray:
+    """What PyTorch answers to a batch."""
+    import torch
+
+    with torch.inference_mode():
+        tensors = {name: torch.from_numpy(values) for name, values in batch.items()}
+        logits: np.ndarray = model(**tensors).logits.numpy()
+    return logits
+
+
+def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
+    """Root mean square error of logits, over their standard deviation."""
+    return float(np.sqrt(np.mean((found - expected) ** 2)) / expected.std())
 
 
 def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folder: Path) -> Path:
@@ -193,14 +298,18 @@ def tiny_run(
     seed: int = 0,
     model: PreTrainedModel | None = None,
     tokenizer: PreTrainedTokenizerFast | None = None,
+    template: str = TEMPLATE,
 ) -> Path:
-    """A run folder as `edgecd train` leaves it (checkpoint, run.json, heldout.jsonl)."""
-    tokenizer = tokenizer or tiny_tokenizer()
+    """A run folder as `edgecd train` leaves it (checkpoint, run.json, heldout.jsonl).
+
+    `template` may use some of the fields of `examples` only.
+    """
+    tokenizer = tokenizer or started(tiny_tokenizer())
     model = model or tiny_classifier(family, len(tokenizer), seed=seed)
     save_model(model, tokenizer, folder / "checkpoint")
     write_jsonl(folder / "heldout.jsonl", examples(heldout, seed=7))
     run = {
-        "task": {"name": "tiny-nli", "template": TEMPLATE, "labels": LABELS},
+        "task": {"name": "tiny-nli", "template": template, "labels": LABELS},
         "max_length": max_length,
         "teacher": "tiny-teacher",
         "student": f"tiny-{family}",

@@ -10,7 +10,7 @@ import tempfile
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgecd.errors import CheckFailed
 
@@ -29,6 +29,15 @@ class Audit:
     operators: dict[str, int]
     float_constant_bytes: int
     integer_constant_bytes: int
+
+    def facts(self) -> dict[str, Any]:
+        """The figures for a manifest, operators as one line of text, the most frequent first."""
+        ordered = sorted(self.operators.items(), key=lambda item: (-item[1], item[0]))
+        return {
+            "operators": ", ".join(f"{number} {name}" for name, number in ordered),
+            "float_constant_bytes": self.float_constant_bytes,
+            "integer_constant_bytes": self.integer_constant_bytes,
+        }
 
     @property
     def quantized_matmuls(self) -> int:

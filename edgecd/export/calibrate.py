@@ -120,13 +120,13 @@ def calibrate(
     wanted = list({str(value.name) for value in inputs.values()})
     sums = {name: _Sums(grams) for name in inputs}
     for feed in feeds:
-        real = feed["attention_mask"].astype(bool)
+        mask = feed["attention_mask"].astype(bool)
         found = dict(zip(wanted, session.run(wanted, dict(feed)), strict=True))
         for name, value in inputs.items():
             states = found[str(value.name)]
-            states = states.reshape(*states.shape[:-1], -1)
-            # After the last attention there is one row a text, and all of them are real.
-            sums[name].add(states[real] if states.shape[:2] == real.shape else states)
+            # A constant prefix is left out; after the last attention there is one row a text.
+            real = mask[:, mask.shape[1] - states.shape[1] :] if states.ndim == 3 else ...
+            sums[name].add(states[real])
     return {name: total.done() for name, total in sums.items()}
 
 

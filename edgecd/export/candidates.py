@@ -83,7 +83,7 @@ def candidates(
 ) -> Iterator[Candidate]:
     """Graphs of that precision, each made when it is asked for.
 
-    `feeds` are calibration inputs without the prefix.
+    `feeds` are calibration inputs.
     """
     if precision == "fp32":
         yield Candidate("fp32", "full precision", source.graph)
@@ -112,7 +112,8 @@ def _quantized(
 
     report(f"calibrating on {sum(len(feed['input_ids']) for feed in feeds)} texts")
     graph = source.graph
-    if source.stack is not None:
+    # int4 rounds its inputs by block anyway, and its weights are better left as they are.
+    if source.stack is not None and precision == "int8":
         inputs = calibrate(graph, feeds, grams=False)
         graph = write_graph(spread(smooth(source.stack, inputs)))
     inputs = calibrate(graph, feeds)

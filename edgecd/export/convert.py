@@ -52,7 +52,7 @@ def export_run(
     run: Path,
     out: Path,
     precision: str = FP32,
-    max_flips_pct: float = MAX_FLIPS_PCT,
+    max_flips_pct: float | None = None,
     exporter: str = "auto",
     force: bool = False,
     report: Report = lambda line: None,
@@ -62,7 +62,8 @@ def export_run(
     """Export RUN/checkpoint as a bundle at `out`; returns what was done, as JSON.
 
     The first treatment, fastest first, whose answers differ from the PyTorch checkpoint's on at
-    most `max_flips_pct` percent of the held-out examples is kept. `weight_bits` 7 is for devices
+    most `max_flips_pct` percent of the held-out examples is kept (None: the precision's usual
+    limit, see `target`). `weight_bits` 7 is for devices
     whose 8-bit dot products saturate; `trim_corpus` is a file of inputs whose vocabulary is kept
     (see `vocabulary`). Raises CheckFailed, with all that was tried, when no treatment passes;
     InputError for a run that is not finished or a wrong option. `report` gets one line of
@@ -78,6 +79,8 @@ def export_run(
         require(module, extra)
     refuse_existing(out, force)
     started = time.perf_counter()
+    if max_flips_pct is None:
+        max_flips_pct = MAX_FLIPS_PCT[precision]
     loaded, model = load_run(run)
     heldout = parity.read_heldout(run, loaded.tokenizer, loaded.template, loaded.max_length)
     calibration, gate = parity.split(heldout)
@@ -120,7 +123,7 @@ def export_run(
             provenance={
                 **loaded.made,
                 **trimmed,
-                "export": {**_made_by(source.exporter), "runs": asdict(audited)},
+                "export": {**_made_by(source.exporter), **audited.facts()},
             },
         )
         written = write_bundle(out, manifest, desk.path, loaded.tokenizer.to_str(), force)
@@ -175,7 +178,7 @@ class _Desk:
 
     def feeds(self, encoded: Sequence[Encoded]) -> list[Feed]:
         """Batches of prompts as the graph takes them."""
-        prompts = [one.ids[len(self.source.prefix) :] for one in encoded]
+        prompts = [one.ids for one in encoded]
         return [
             dict(
                 zip(

@@ -4,8 +4,9 @@ Packed QKV, attention in one operator, normalisation with the residual sum, pack
 The last real token is taken right after the last attention, so that the last MLP, the final norm
 and the head run for one token only.
 
-Graph contract: `input_ids` and `attention_mask`, int64 [batch, sequence], right padded (1 = real),
-without the constant prefix; `logits`, float32 [batch, labels]. Padding is on the right and
+Graph contract: `input_ids` and `attention_mask`, int64 [batch, sequence], right padded (1 = real);
+`logits`, float32 [batch, labels]. With a constant prefix the first tokens of every row must be that
+prefix: the graph leaves them out, as their keys and values are in it. Padding is on the right and
 attention is causal, so that a real token never sees padding and no mask is needed.
 
 Operators: https://onnx.ai/onnx/operators and
@@ -62,7 +63,7 @@ def write_graph(stack: Stack) -> onnx.ModelProto:
 
     tape = ir.tape.Tape()
     inputs = [ir.val(name, dtype=ir.DataType.INT64, shape=("batch", "sequence")) for name in INPUTS]
-    hidden = _decoder(tape, stack, *inputs)
+    hidden = _decoder(tape, stack, *(_after_prefix(tape, stack, value) for value in inputs))
     logits = _linear(tape, hidden, [stack.head], "score")
     logits.name, logits.dtype = "logits", ir.DataType.FLOAT
     logits.shape = ir.Shape(["batch", stack.head.weight.shape[1]])
@@ -87,10 +88,18 @@ def refuse_too_large(model: PreTrainedModel) -> None:
         )
 
 
+def _after_prefix(tape: ir.tape.Tape, stack: Stack, tokens: ir.Value) -> ir.Value:
+    if stack.past_length == 0:
+        return tokens
+    start = _ints(tape, "past_length", [stack.past_length])
+    end = _ints(tape, "end", [np.iinfo(np.int64).max])
+    return _op(tape, "Slice", tokens, start, end, _ints(tape, "axis_1", [1]))
+
+
 def _decoder(
     tape: ir.tape.Tape, stack: Stack, input_ids: ir.Value, attention_mask: ir.Value
 ) -> ir.Value:
-    """Nodes from the inputs to the last real token's final state, [batch, width]."""
+    """Nodes from tokens after the prefix to the last real one's final state, [batch, width]."""
     lengths = _op(tape, "ReduceSum", attention_mask, _ints(tape, "axis_1", [1]), keepdims=0)
     last = _op(tape, "Sub", lengths, _ints(tape, "one", [1]))
     last_index = _op(tape, "Unsqueeze", last, _ints(tape, "axis_1", [1]))

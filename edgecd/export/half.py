@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 # Angles grow with the position, and fp16 counts exactly to 2,048 only.
-_WIDE = ("rotary",)
+_WIDE = ".frequencies"
 _LARGEST = np.float32(np.finfo(np.float16).max)
 
 
@@ -22,7 +22,7 @@ def half_graph(graph: onnx.ModelProto) -> onnx.ModelProto:
     model = ir.from_proto(graph)
     body = model.graph
     for name, value in list(body.initializers.items()):
-        if value.dtype != ir.DataType.FLOAT or name.startswith(_WIDE):
+        if value.dtype != ir.DataType.FLOAT or name.endswith(_WIDE):
             continue
         assert value.const_value is not None
         halved = np.clip(value.const_value.numpy(), -_LARGEST, _LARGEST).astype(np.float16)

@@ -23,7 +23,7 @@ import numpy as np
 from edgecd.export.calibrate import LinearInput
 from edgecd.export.stack import Array, Attention, Block, Linear, Norms, Stack
 
-STRENGTH = 0.8  # 1: only activations matter, 0: only weights do
+STRENGTH = 0.65  # 1: only activations matter, 0: only weights do
 BLOCK = 64
 
 

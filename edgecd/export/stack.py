@@ -134,7 +134,7 @@ def read_stack(model: PreTrainedModel, prefix: Sequence[int] = ()) -> Stack:
     """The description of a `*ForSequenceClassification` model of one of `FUSED_FAMILIES`.
 
     `prefix` holds the token ids that every text starts with: their keys and values become
-    constants, and the graph takes texts without them. Raises InputError for a family or a
+    constants. Raises InputError for a family or a
     configuration that cannot be described exactly.
     """
     family = model.config.model_type
@@ -149,13 +149,15 @@ def read_stack(model: PreTrainedModel, prefix: Sequence[int] = ()) -> Stack:
 def _pasts(model: PreTrainedModel, prefix: Sequence[int]) -> list[Past | None]:
     """What each layer remembers of the prefix, as the model itself computes it."""
     import torch
+    from transformers import DynamicCache
 
     layers = model.config.num_hidden_layers
     if not prefix:
         return [None] * layers
     with torch.inference_mode():
         ids = torch.tensor([list(prefix)], device=model.device)
-        cache = model.base_model(input_ids=ids, use_cache=True).past_key_values
+        cache = DynamicCache()  # the model's own forgets what is behind a layer's window
+        model.base_model(input_ids=ids, past_key_values=cache, use_cache=True)
     return [
         Past(_array(layer.keys[0]), _array(layer.values[0]))
         for layer in list(cache.layers)[:layers]

@@ -12,12 +12,14 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from edgecd.errors import InputError
-from edgecd.export.graph import INPUTS, OPSET, refuse_too_large
+from edgecd.export.graph import INPUTS, refuse_too_large
 
 if TYPE_CHECKING:
     import onnx
     import onnx_ir as ir
     from transformers import PreTrainedModel
+
+OPSET = 18  # with 23, PyTorch writes a RotaryEmbedding that onnxruntime runs for one row only
 
 
 def traced_graph(model: PreTrainedModel) -> onnx.ModelProto:

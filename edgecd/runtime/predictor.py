@@ -127,7 +127,7 @@ class Predictor:
         An answer does not depend on what else is in the list, but for fp32's rounding.
         """
         logits = np.zeros((len(encoded), len(self.labels)), np.float32)
-        prompts = [self._after_prefix(one.ids) for one in encoded]
+        prompts = [self._checked(one.ids) for one in encoded]
         rows = BATCH_ROWS[self.manifest.precision]
         for places in batches([len(ids) for ids in prompts], rows):
             ids, mask = padded([prompts[place] for place in places], self.manifest.pad_token_id)
@@ -138,8 +138,8 @@ class Predictor:
             logits[places] = scores
         return logits
 
-    def _after_prefix(self, ids: list[int]) -> list[int]:
-        """A prompt without the tokens whose keys and values are in the graph."""
+    def _checked(self, ids: list[int]) -> list[int]:
+        """A prompt that begins as the graph takes for granted, and goes on."""
         prefix = self.manifest.prefix_ids
         if tuple(ids[: len(prefix)]) != prefix:
             raise InputError(
@@ -149,7 +149,7 @@ class Predictor:
             )
         if len(ids) == len(prefix):
             raise InputError("the input is empty: there is nothing to classify")
-        return ids[len(prefix) :]
+        return ids
 
 
 def load_tokenizer(path: Path) -> Tokenizer:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgecd.errors import CheckFailed, InputError, require
+from edgecd.machine import instruction_sets, int8_saturates
 from edgecd.manifest import Manifest, TensorSpec
 
 if TYPE_CHECKING:
@@ -41,8 +42,8 @@ def open_session(
     options.log_severity_level = 3
     # Threads may wait actively between two operators, but not between two calls.
     options.add_session_config_entry("session.force_spinning_stop", "1")
-    # x86 without VNNI adds two 8-bit products in 16 bits, which overflow: take the exact way there.
-    options.add_session_config_entry("session.x64quantprecision", "1")
+    if int8_saturates(instruction_sets()):  # the exact way is slower, and takes more memory
+        options.add_session_config_entry("session.x64quantprecision", "1")
     names = [_CUDA, _CPU] if has_cuda and provider != "cpu" else [_CPU]
     try:
         session: InferenceSession = ort.InferenceSession(str(model), options, providers=names)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
+from transformers import AutoModelForSequenceClassification
 
 from edgecd.distill.models import load_language_model
 from edgecd.distill.student import add_adapter, fold, merge, save_checkpoint
@@ -13,14 +16,13 @@ from edgecd.errors import InputError
 from edgecd.prompts import PromptTemplate
 from tests import tiny
 
-FAMILIES = ("opt", "llama", "qwen2", "gpt2")
 TEMPLATE = PromptTemplate(
     "{premise}\nQuestion: {hypothesis} True or False?\nAnswer:",
     {"entailment": " True", "contradiction": " False"},
 )
 
 
-@pytest.fixture(params=FAMILIES)
+@pytest.fixture(params=tiny.FUSED)
 def lm(request, tmp_path):
     tokenizer = tiny.tiny_tokenizer()
     model = tiny.tiny_causal_lm(request.param, len(tokenizer))
@@ -63,11 +65,11 @@ def test_folded_logits_are_the_language_models_own(lm):
 
 @pytest.mark.parametrize("adapter", ["lora", "bitfit", "full"])
 def test_merged_equals_unmerged_and_survives_saving(lm, adapter, tmp_path):
-    from transformers import AutoModelForSequenceClassification, pipeline
+    from transformers import pipeline
 
     folded = fold(lm, TEMPLATE)
     pad = folded.config.pad_token_id
-    if adapter == "bitfit" and folded.config.model_type == "llama":
+    if adapter == "bitfit" and folded.config.model_type in ("llama", "qwen3", "gemma3_text"):
         with pytest.raises(InputError, match=r"none: use --adapter lora"):
             add_adapter(folded, adapter, 4)
         return
@@ -91,6 +93,27 @@ def test_merged_equals_unmerged_and_survives_saving(lm, adapter, tmp_path):
     )
     expected = TEMPLATE.labels[int(unmerged[0].argmax())]
     assert answer[0]["label"] == expected
+
+
+def test_a_checkpoint_names_its_rotary_base_for_older_readers_too(tmp_path):
+    """transformers 4 looks for it at the top level, and takes its default when it is not there."""
+    rope = {"rope_type": "default", "rope_theta": 54321.0}
+    model = tiny.tiny_classifier("llama", 100, rope_parameters=rope, rope_theta=54321.0)
+    save_checkpoint(model, tiny.tiny_tokenizer(), tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
+    assert config["rope_theta"] == 54321.0
+    loaded = AutoModelForSequenceClassification.from_pretrained(tmp_path).eval()
+    batch = tiny.padded_batch(4, 30, 100)
+    expected = tiny.torch_logits(model, batch)
+    assert abs(tiny.torch_logits(loaded, batch) - expected).max() < 1e-5
+    default = tiny.tiny_classifier("llama", 100)
+    assert abs(tiny.torch_logits(default, batch) - expected).max() > 1e-2
+
+
+@pytest.mark.parametrize("family", ["gpt2", "opt"])
+def test_a_checkpoint_without_rotary_embeddings_names_no_base(family, tmp_path):
+    save_checkpoint(tiny.tiny_classifier(family, 100), tiny.tiny_tokenizer(), tmp_path)
+    assert "rope_theta" not in json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
 
 
 def test_lora_trains_nothing_but_low_rank_updates_of_every_linear_layer(lm):

@@ -106,6 +106,15 @@ def test_an_interrupted_run_resumes_to_the_same_weights(world, tmp_path, where):
     assert sorted(set(steps[:-1])) == steps[:-1], "a step is logged twice"
 
 
+@pytest.mark.parametrize("student", ["student", "llama"])  # with a start token of its own, without
+def test_prompts_of_the_student_begin_with_a_start_token_and_a_newline(world, tmp_path, student):
+    from tokenizers import Tokenizer
+
+    train(config(world, student=str(world / student), epochs=1), tmp_path / "run", SILENT)
+    saved = Tokenizer.from_file(str(tmp_path / "run" / "checkpoint" / "tokenizer.json"))
+    assert saved.encode("x").tokens == ["</s>", "Ċ", "x"]
+
+
 def test_no_example_has_two_roles(world, tmp_path):
     run = train(config(world, context_draws=2, epochs=1), tmp_path / "run", SILENT)
     shots = [json.loads(line) for line in (tmp_path / "run" / "demonstrations.jsonl").open()]
