@@ -90,9 +90,10 @@ def constant_prefix(tokenizer: Tokenizer, template: PromptTemplate) -> list[int]
     probe = token_ids(tokenizer, "x", special=True)
     lead = probe[: probe.index(token_ids(tokenizer, "x", special=False)[0])]
     literal, _ = parse(template.text)[0]
-    head = re.sub(r"(?<=\S) \s*\S*$|^\S*$", "", literal)
-    if not head:
+    found = re.match(r".*\S(?= )", literal, re.DOTALL)
+    if found is None:
         return lead
+    head = found[0]
     tokens = [*lead, *token_ids(tokenizer, head, special=False)]
     prompts = (token_ids(tokenizer, head + rest, special=True) for rest in _FOLLOWING)
     return tokens if all(ids[: len(tokens)] == tokens for ids in prompts) else lead

@@ -125,8 +125,9 @@ def calibrate(
         for name, value in inputs.items():
             states = found[str(value.name)]
             # A constant prefix is left out; after the last attention there is one row a text.
-            real = mask[:, mask.shape[1] - states.shape[1] :] if states.ndim == 3 else ...
-            sums[name].add(states[real])
+            tokens = states.reshape(-1, states.shape[-1])
+            real = mask[:, mask.shape[1] - len(tokens) // len(mask) :].reshape(-1)
+            sums[name].add(tokens[real] if len(tokens) > len(mask) else tokens)
     return {name: total.done() for name, total in sums.items()}
 
 

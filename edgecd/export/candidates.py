@@ -46,6 +46,7 @@ def read_source(
     model: PreTrainedModel,
     checkpoint: Path,
     exporter: str,
+    precision: str,
     prefix: Sequence[int],
     report: Callable[[str], None],
 ) -> Source:
@@ -56,12 +57,18 @@ def read_source(
 
     refuse_too_large(model)
     family = model.config.model_type
+    fused = exporter == "fused" or (exporter == "auto" and family in FUSED_FAMILIES)
+    if precision == "fp16" and not fused:
+        raise InputError(
+            f"--fp16 needs a fused graph, and there is none of {family} by --exporter {exporter}: "
+            "use --fp32"
+        )
     if exporter == "optimum":
         from edgecd.export.optimum_graph import optimum_graph
 
         report("exporting with Optimum")
         return Source(optimum_graph(checkpoint), "optimum")
-    if exporter == "fused" or (exporter == "auto" and family in FUSED_FAMILIES):
+    if fused:
         report(f"writing the fused graph of {family}")
         try:
             stack = read_stack(model, prefix)

@@ -77,6 +77,11 @@ def export_run(
         raise InputError(f"unknown exporter {exporter!r}: choose one of {', '.join(EXPORTERS)}")
     for module, extra in (("onnx", "export"), ("onnx_ir", "export"), ("onnxruntime", "cpu")):
         require(module, extra)
+    if exporter == "optimum" and trim_corpus is not None:
+        raise InputError(
+            "Optimum reads the checkpoint with its whole vocabulary: leave out --trim-vocab, or "
+            "--exporter optimum"
+        )
     refuse_existing(out, force)
     started = time.perf_counter()
     if max_flips_pct is None:
@@ -94,7 +99,7 @@ def export_run(
     if trim_corpus is not None:
         loaded, trimmed = _trim(model, loaded, trim_corpus, report)
     prefix = constant_prefix(loaded.tokenizer, loaded.template)
-    source = read_source(model, run / "checkpoint", exporter, prefix, report)
+    source = read_source(model, run / "checkpoint", exporter, precision, prefix, report)
     del model  # the graph has its weights; two copies are enough
     # Beside the bundle, as temporary folders are memory on some machines.
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -178,7 +183,7 @@ class _Desk:
 
     def feeds(self, encoded: Sequence[Encoded]) -> list[Feed]:
         """Batches of prompts as the graph takes them."""
-        prompts = [one.ids for one in encoded]
+        prompts = [one.ids for one in encoded if len(one.ids) > len(self.source.prefix)]
         return [
             dict(
                 zip(

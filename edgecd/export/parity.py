@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,9 +74,7 @@ def read_heldout(run: Path, tokenizer: Tokenizer, template: PromptTemplate, limi
         )
     examples: list[Fields] = []
     gold = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
-        if not line.strip():
-            continue
+    for number, line in _lines(path):
         try:
             row = json.loads(line)
             label = row.get("label")
@@ -104,9 +102,7 @@ def read_corpus(path: Path, run: RunFolder) -> list[Fields]:
         raise InputError(f"{path}: no such corpus file")
     names = run.template.fields
     texts: list[Fields] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
-        if not line.strip():
-            continue
+    for number, line in _lines(path):
         if path.suffix != ".jsonl":
             texts.append(dict.fromkeys(names, line))
             continue
@@ -121,6 +117,17 @@ def read_corpus(path: Path, run: RunFolder) -> list[Fields]:
     if not texts:
         raise InputError(f"{path} is empty: give texts like those that the bundle will see")
     return texts
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """(number, line) of a UTF-8 file, without blank lines; only a newline ends one."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as bad:
+        raise InputError(f"{path} is not UTF-8 text ({bad}): save it as UTF-8") from None
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            yield number, line
 
 
 def encode(examples: Sequence[Fields], run: RunFolder) -> list[Encoded]:

@@ -173,13 +173,13 @@ def test_each_precision_has_its_usual_limit(run: Path, tmp_path: Path) -> None:
     assert set(convert.MAX_FLIPS_PCT) == set(PRECISIONS)
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("wrong", [0.01, np.nan])
+@pytest.mark.parametrize(
+    ("precision", "wrong"),  # half precision is no more exact than 0.01
+    [("fp32", 0.01), ("int8", 0.01), ("int4", 0.01), *((name, np.nan) for name in PRECISIONS)],
+)
 def test_a_wrong_graph_is_refused(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str, wrong: float
 ) -> None:
-    if precision == "fp16" and wrong == 0.01:
-        pytest.skip("half precision is no more exact than that")
     right = graphs.write_graph
 
     def written(stack: Stack) -> Any:

@@ -1,4 +1,4 @@
-"""int8 and int4 graphs: all weights rounded, stored once, close to fp32 where the treatment says so."""
+"""int8 and int4 graphs: weights rounded, stored once, close to fp32 where the treatment says so."""
 
 from __future__ import annotations
 
