@@ -324,11 +324,12 @@ def _add_norm(
     if norm is None:
         total = _op(tape, "Add", update, hidden)
         return total, total
-    operator = "SkipLayerNormalization" if norm.centered else "SkipSimplifiedLayerNormalization"
+    if norm.centered:  # the CPU's SkipLayerNormalization is many times slower than its two parts
+        total = _op(tape, "Add", update, hidden)
+        return _norm(tape, total, norm, name), total
     inputs = (update, hidden, *_norm_parameters(tape, norm, name))
-    normed, _, _, total = _op(
-        tape, operator, *inputs, domain=MICROSOFT, epsilon=norm.epsilon, outputs=4
-    )
+    operator, options = "SkipSimplifiedLayerNormalization", {"epsilon": norm.epsilon}
+    normed, _, _, total = _op(tape, operator, *inputs, domain=MICROSOFT, outputs=4, **options)
     return normed, total
 
 
