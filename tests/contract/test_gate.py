@@ -29,14 +29,6 @@ TEMPLATE = PromptTemplate(tiny.TEMPLATE, tiny.LABELS)
 CHUNK = parity.CHUNK_EXAMPLES
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.tiny_run(tmp_path_factory.mktemp("gate") / "run", max_length=MAX_LENGTH)

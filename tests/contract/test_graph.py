@@ -69,14 +69,6 @@ VARIANTS: dict[str, tuple[Any, dict[str, Any]]] = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def some_tokens(count: int) -> list[int]:
     """A prefix of so many tokens."""
     return [3, 7, 5, 7, 11][:count]

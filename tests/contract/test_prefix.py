@@ -36,14 +36,6 @@ TEMPLATE = PromptTemplate(f"{HEAD}{{premise}}\nAnswer:", tiny.LABELS)
 REAL = ("smollm2-135m", "qwen2.5-0.5b")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 # --- which tokens those are -----------------------------------------------------------------
 
 TOKENIZERS: dict[str, Callable[[], Tokenizer]] = {

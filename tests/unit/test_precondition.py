@@ -38,14 +38,6 @@ VARIANTS: dict[str, tuple[Any, dict[str, Any]]] = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def starting_with(prefix: list[int], batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     start = np.tile(np.array(prefix, np.int64), (len(batch["input_ids"]), 1))
     return {

@@ -42,14 +42,6 @@ DOWN = "layers.0.down_proj.weight"
 BATCH = padded_batch(8, 24, VOCABULARY)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def graphs() -> dict[str, onnx.ModelProto]:
     return {family: fused_graph(tiny_classifier(family, VOCABULARY)) for family in FUSED}
