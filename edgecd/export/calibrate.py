@@ -104,31 +104,41 @@ def calibrate(
     ONNX Runtime's default.
     """
     import onnx_ir as ir
-    import onnxruntime
 
-    model = ir.from_proto(graph)
-    inputs = {layer.name: layer.input for layer in linears(model.graph)}
-    for value in {value.name: value for value in inputs.values()}.values():
-        value.dtype = ir.DataType.FLOAT
-        model.graph.outputs.append(value)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(
-        ir.to_proto(model).SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    wanted = list({str(value.name) for value in inputs.values()})
+    inputs = {layer.name: str(layer.input.name) for layer in linears(ir.from_proto(graph).graph)}
+    wanted = list(dict.fromkeys(inputs.values()))
+    session = _session_giving(graph, wanted, threads)
     sums = {name: _Sums(grams) for name in inputs}
     for feed in feeds:
         mask = feed["attention_mask"].astype(bool)
         found = dict(zip(wanted, session.run(wanted, dict(feed)), strict=True))
-        for name, value in inputs.items():
-            states = found[str(value.name)]
+        for name, given in inputs.items():
+            states = found[given]
             # A constant prefix is left out; after the last attention there is one row a text.
             tokens = states.reshape(-1, states.shape[-1])
             real = mask[:, mask.shape[1] - len(tokens) // len(mask) :].reshape(-1)
             sums[name].add(tokens[real] if len(tokens) > len(mask) else tokens)
     return {name: total.done() for name, total in sums.items()}
+
+
+def _session_giving(graph: onnx.ModelProto, names: Sequence[str], threads: int) -> Any:
+    """A session that gives inner values, too; the graph is changed for a moment, not copied."""
+    import onnx
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    outputs = graph.graph.output
+    before = len(outputs)
+    for name in names:
+        outputs.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
+    try:
+        return onnxruntime.InferenceSession(
+            graph.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+    finally:
+        del outputs[before:]
 
 
 class _Sums:

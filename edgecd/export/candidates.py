@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,17 +94,16 @@ def candidates(
     `feeds` are calibration inputs.
     """
     if precision == "fp32":
-        yield Candidate("fp32", "full precision", source.graph)
-    elif precision == "fp16":
+        return iter([Candidate("fp32", "full precision", source.graph)])
+    if precision == "fp16":
         from edgecd.export.half import half_graph
 
         if source.stack is None:
             raise InputError(
                 f"--fp16 needs a fused graph, and this one is by {source.exporter}: use --fp32"
             )
-        yield Candidate("fp16", "half precision", half_graph(source.graph))
-    else:
-        yield from _quantized(source, precision, feeds, weight_bits, report)
+        return iter([Candidate("fp16", "half precision", half_graph(source.graph))])
+    return _quantized(source, precision, feeds, weight_bits, report)
 
 
 def _quantized(
@@ -118,11 +118,16 @@ def _quantized(
     from edgecd.export.quantize import INT4_TREATMENTS, int8_treatments, quantize, rounder
 
     report(f"calibrating on {sum(len(feed['input_ids']) for feed in feeds)} texts")
-    graph = source.graph
+    graph, stack = source.graph, source.stack
+    del source  # every copy of the weights counts
     # int4 rounds its inputs by block anyway, and its weights are better left as they are.
-    if source.stack is not None and precision == "int8":
+    if stack is not None and precision == "int8":
         inputs = calibrate(graph, feeds, grams=False)
-        graph = write_graph(spread(smooth(source.stack, inputs)))
+        del graph
+        gc.collect()  # views of a graph refer to each other
+        graph = write_graph(spread(smooth(stack, inputs)))
+    del stack
+    gc.collect()
     inputs = calibrate(graph, feeds)
     round_linear = rounder(inputs)
     for treatment in int8_treatments(inputs) if precision == "int8" else INT4_TREATMENTS:

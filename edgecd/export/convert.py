@@ -104,16 +104,18 @@ def export_run(
     # Beside the bundle, as temporary folders are memory on some machines.
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.work.") as work:
-        desk = _Desk(loaded, source, Path(work))
+        desk = _Desk(loaded, source.prefix, Path(work))
         if exact:
             report(f"full precision on {len(gate.fields)} held-out examples")
-            reference = _exact_logits(desk, gate, reference)
+            reference = _exact_logits(desk, source.graph, gate, reference)
         feeds = desk.feeds(parity.encode(calibration, loaded))
         made = candidates(source, precision, feeds, weight_bits, report)
+        used, linear_layers = source.exporter, _linear_layers(source)
+        del source
         kept = _first_to_pass(made, desk, precision, gate, reference, max_flips_pct, report)
         audited = audit(desk.path)
         if precision in QUANTIZED:
-            refuse_folded(kept.candidate.graph, audited, desk.linear_layers())
+            refuse_folded(kept.candidate.graph, audited, linear_layers)
         manifest = replace(
             kept.predictor.manifest,
             samples=record_samples(kept.predictor),
@@ -128,16 +130,16 @@ def export_run(
             provenance={
                 **loaded.made,
                 **trimmed,
-                "export": {**_made_by(source.exporter), **audited.facts()},
+                "export": {**_made_by(used), **audited.facts()},
             },
         )
         written = write_bundle(out, manifest, desk.path, loaded.tokenizer.to_str(), force)
     return {
         "bundle": str(out),
         "precision": precision,
-        "exporter": source.exporter,
+        "exporter": used,
         "treatment": kept.candidate.treatment,
-        "prefix_tokens": len(source.prefix),
+        "prefix_tokens": len(written.prefix_ids),
         "parity": dict(written.parity),
         "size_bytes": sum(record.size_bytes for record in written.files.values()),
         "seconds": round(time.perf_counter() - started, 1),
@@ -149,7 +151,7 @@ class _Desk:
     """Where graphs are tried that are not a bundle yet."""
 
     loaded: RunFolder
-    source: Source
+    prefix: tuple[int, ...]
     work: Path
 
     @property
@@ -171,7 +173,7 @@ class _Desk:
             template=self.loaded.template.text,
             max_length=self.loaded.max_length,
             pad_token_id=self.loaded.pad_token_id,
-            prefix_ids=self.source.prefix,
+            prefix_ids=self.prefix,
             precision=precision,
             inputs=inputs,
             outputs=outputs,
@@ -183,7 +185,7 @@ class _Desk:
 
     def feeds(self, encoded: Sequence[Encoded]) -> list[Feed]:
         """Batches of prompts as the graph takes them."""
-        prompts = [one.ids for one in encoded if len(one.ids) > len(self.source.prefix)]
+        prompts = [one.ids for one in encoded if len(one.ids) > len(self.prefix)]
         return [
             dict(
                 zip(
@@ -195,24 +197,25 @@ class _Desk:
             for places in batches([len(ids) for ids in prompts], parity.REFERENCE_ROWS)
         ]
 
-    def linear_layers(self) -> int:
-        """How many linear layers quantization is about."""
-        import onnx_ir as ir
 
-        from edgecd.export.calibrate import linears
+def _linear_layers(source: Source) -> int:
+    """How many linear layers quantization is about."""
+    import onnx_ir as ir
 
-        return len(list(linears(ir.from_proto(self.source.graph).graph)))
+    from edgecd.export.calibrate import linears
+
+    return len(list(linears(ir.from_proto(source.graph).graph)))
 
 
 def _exact_logits(
-    desk: _Desk, gate: parity.HeldOut, checkpoint: NDArray[np.float32]
+    desk: _Desk, graph: onnx.ModelProto, gate: parity.HeldOut, checkpoint: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     """The fp32 graph's logits on the whole gate, faster than PyTorch's.
 
     Raises CheckFailed unless they are the checkpoint's on the first examples: no treatment would
     cure a graph that is wrong already.
     """
-    logits = desk.predictor(desk.source.graph, FP32).logits(gate.fields)
+    logits = desk.predictor(graph, FP32).logits(gate.fields)
     seen = len(checkpoint)
     figures = parity.compare(logits[:seen], checkpoint, gate.gold[:seen])
     if not parity.passes(figures, FP32, max_flips_pct=100):

@@ -75,7 +75,10 @@ def write_graph(stack: Stack) -> onnx.ModelProto:
         opset_imports={"": OPSET, MICROSOFT: 1},
         name="edgecd",
     )
-    return ir.to_proto(ir.Model(graph, ir_version=IR_VERSION, producer_name="edgecd"))
+    written = ir.to_proto(ir.Model(graph, ir_version=IR_VERSION, producer_name="edgecd"))
+    for value in tape.initializers:  # nodes and values refer to each other, and would keep them
+        value.const_value = None
+    return written
 
 
 def refuse_too_large(model: PreTrainedModel) -> None:
