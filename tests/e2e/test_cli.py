@@ -160,7 +160,12 @@ def test_an_interrupt_exits_130_and_resume_ends_the_same(world, train_options, t
     options = [*train_options, "--epochs", "40", "--patience", "1000"]
     command = [sys.executable, "-m", "edgecd", "train", *map(str, options), "--quiet"]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen([*command, "--out", str(tmp_path / "cut")], env=env)
+    process = subprocess.Popen(
+        [*command, "--out", str(tmp_path / "cut")],
+        env=env,
+        # What a shell starts in the background ignores interrupts, and so do its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     metrics = tmp_path / "cut" / "metrics.jsonl"
     deadline = time.monotonic() + 120
     while not (metrics.exists() and metrics.read_text().count("\n") > 20):
