@@ -22,7 +22,7 @@ import onnxruntime
 
 from edgecd.encoding import constant_prefix
 from edgecd.export import parity
-from edgecd.export.calibrate import calibrate
+from edgecd.export.calibrate import calibrate, make_feeds
 from edgecd.export.graph import write_graph
 from edgecd.export.precondition import smooth, spread
 from edgecd.export.quantize import INT4_TREATMENTS, Treatment, int8_treatments, quantize, rounder
@@ -30,7 +30,7 @@ from edgecd.export.run_folder import RunFolder, load_run
 from edgecd.export.stack import read_stack
 from edgecd.machine import describe_machine, load_average
 from edgecd.metrics import bootstrap_interval
-from edgecd.runtime.predictor import batches, padded
+from edgecd.runtime.session import open_session
 from edgecd.tasks import load_task, read_split
 
 DYNAMIC = Treatment("dynamic", "")
@@ -56,7 +56,7 @@ def main() -> None:
         for name, graph in _variants(model, loaded, calibration, prefix):
             path = Path(work) / f"{name.replace(' ', '-')}.onnx"
             onnx.save(graph, path)
-            sessions[name] = _session(path, options.threads)
+            sessions[name] = open_session(path, threads=options.threads)
             row = {"variant": name, "model_bytes": path.stat().st_size, "tasks": {}}
             quick = name not in ("fp32", "dynamic", "int4")
             for task, (encoded, gold) in sets.items():
@@ -82,10 +82,7 @@ def _variants(
 ) -> Iterator[tuple[str, onnx.ModelProto]]:
     """(name, graph), each with one more part than the last."""
     prompts = [one.ids for one in parity.encode(calibration, loaded)]
-    feeds = []
-    for places in batches([len(ids) for ids in prompts], 8):
-        ids, mask = padded([prompts[place] for place in places], loaded.pad_token_id)
-        feeds.append({"input_ids": ids, "attention_mask": mask})
+    feeds = make_feeds(prompts, loaded.pad_token_id)
     bare = write_graph(read_stack(model))
     yield "fp32", bare
     yield "fused", quantize(bare, DYNAMIC)
@@ -97,8 +94,9 @@ def _variants(
     yield "prefix smooth", quantize(write_graph(smoothed), DYNAMIC)
     graph = write_graph(spread(smoothed))
     yield "prefix smooth spread", quantize(graph, DYNAMIC)
-    round_linear = rounder(calibrate(graph, feeds))
-    for treatment in int8_treatments(calibrate(graph, feeds, grams=False)):
+    seen = calibrate(graph, feeds)
+    round_linear = rounder(seen)
+    for treatment in int8_treatments(seen):
         yield treatment.name, quantize(graph, treatment, round_linear)
     yield "dynamic 7 bits", quantize(graph, DYNAMIC, round_linear, 7)
     yield "int4", quantize(with_prefix, INT4_TREATMENTS[0], rounder(inputs))
@@ -111,14 +109,6 @@ def _inputs(source: str, loaded: RunFolder, limit: int | None) -> tuple[list, np
     encoded = parity.encode([example.fields for example in examples], loaded)
     labels = loaded.template.labels
     return [one.ids for one in encoded], np.array([labels.index(e.label) for e in examples])
-
-
-def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 def _run(session: onnxruntime.InferenceSession, ids: list[int]) -> np.ndarray:

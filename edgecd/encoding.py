@@ -77,6 +77,14 @@ def encode_prompt(
     )
 
 
+def added_tokens(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
+    """The token ids that the tokenizer puts before and after every text."""
+    plain = token_ids(tokenizer, "x", special=False)
+    whole = token_ids(tokenizer, "x", special=True)
+    at = whole.index(plain[0])
+    return whole[:at], whole[at + len(plain) :]
+
+
 # What may follow a template's head: letters, digits, marks, other scripts, more white space.
 _FOLLOWING = (" x", " X", " 1", " .", " '", " \u00e9", " \u7684", "  ", " \n", " \t x", " ")
 
@@ -87,8 +95,7 @@ def constant_prefix(tokenizer: Tokenizer, template: PromptTemplate) -> list[int]
     The tokenizer's own start tokens, and the template's head up to its last word that a space
     follows: tokenizers split there (which is checked on what may come next).
     """
-    probe = token_ids(tokenizer, "x", special=True)
-    lead = probe[: probe.index(token_ids(tokenizer, "x", special=False)[0])]
+    lead, _ = added_tokens(tokenizer)
     literal, _ = parse(template.text)[0]
     found = re.match(r".*\S(?= )", literal, re.DOTALL)
     if found is None:

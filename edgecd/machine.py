@@ -65,12 +65,12 @@ def describe_machine() -> dict[str, Any]:
 
     What cannot be found out is None or empty; nothing heavy is imported.
     """
-    info = _cpuinfo()
+    info, isa = _cpuinfo(), instruction_sets()
     return {
         "cpu": info.get("model name") or info.get("Model") or _sysctl() or platform.processor(),
         "cores": usable_cores(),
-        "isa": instruction_sets(),
-        "int8": int8_products(instruction_sets()),
+        "isa": isa,
+        "int8": int8_products(isa),
         "ram_bytes": _ram_bytes(),
         "gpu": _gpu(),
         "os": f"{platform.system()} {platform.machine()}",

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,6 +17,7 @@ import numpy as np
 if TYPE_CHECKING:
     import onnx
     from onnxruntime import InferenceSession
+    from tokenizers import Tokenizer
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 Family = Literal["opt", "llama", "qwen2", "gpt2", "qwen3", "gemma3_text", "mistral"]
@@ -53,27 +55,36 @@ WORDS = (  # noqa: SIM905 (a list would be 60 lines)
 ).split()
 
 
+def byte_level_bpe(texts: Iterable[str], vocab_size: int, special: list[str]) -> Tokenizer:
+    """A BPE tokenizer over bytes as GPT-2's, learned from `texts`."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer
+
+
 def tiny_tokenizer(bos: bool = False) -> PreTrainedTokenizerFast:
     """A byte-level BPE tokenizer of about 460 tokens with `<pad>` (id 0) and `</s>` (id 1).
 
     Each of `VERBALIZER_WORDS` is one token; any other text falls back to bytes. `bos` puts
     `</s>` in front of every text, as OPT's tokenizer does.
     """
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from tokenizers import processors
     from transformers import PreTrainedTokenizerFast
 
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=512,
-        special_tokens=["<pad>", "</s>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
     # The label words come often, so that their merges are learned first and in full.
     corpus = [word for word in VERBALIZER_WORDS for _ in range(500)]
-    tokenizer.train_from_iterator([*corpus, TEMPLATE, *(sentence(n) for n in range(50))], trainer)
+    texts = [*corpus, TEMPLATE, *(sentence(n) for n in range(50))]
+    tokenizer = byte_level_bpe(texts, 512, ["<pad>", "</s>"])
     if bos:
         tokenizer.post_processor = processors.TemplateProcessing(
             single="</s> $A", special_tokens=[("</s>", 1)]
@@ -221,15 +232,15 @@ def padded_batch(
 
 
 def open_graph(graph: onnx.ModelProto) -> InferenceSession:
-    """A session of one thread over a graph in memory."""
-    import onnxruntime
+    """A session of one thread over a graph in memory, with a device's own options."""
+    import onnx
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(
-        graph.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    from edgecd.runtime.session import open_session
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        onnx.save(graph, path)
+        return open_session(path, threads=1)
 
 
 def graph_logits(graph: onnx.ModelProto, batch: Mapping[str, np.ndarray]) -> np.ndarray:

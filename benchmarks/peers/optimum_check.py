@@ -20,9 +20,9 @@ import numpy as np
 import onnxruntime
 import torch
 import transformers
-from checkpoint import load_classifier
 from optimum.onnxruntime import ORTModelForSequenceClassification
 
+from edgecd.bench.peers.checkpoint import load_classifier
 from edgecd.errors import CheckFailed, EdgecdError
 from edgecd.manifest import MODEL, Manifest
 from edgecd.runtime.predictor import Predictor
@@ -61,10 +61,7 @@ def check(checkpoint: Path, bundle: Path) -> None:
     ours = predictor.run(encoded)
     prompts = [one.ids for one in encoded]
     optimum = optimum_logits(checkpoint, bundle, prompts)
-    model = load_classifier(checkpoint)
-    with torch.inference_mode():
-        rows = [model(input_ids=torch.tensor([ids])).logits[0].numpy() for ids in prompts]
-    pytorch = np.stack(rows)
+    pytorch = checkpoint_logits(checkpoint, prompts)
     print(f"{len(prompts)} prompts of {min(map(len, prompts))} to {max(map(len, prompts))} tokens")
     for ids, *logits in zip(prompts, pytorch, optimum, ours, strict=True):
         names = ("checkpoint", "optimum", "edgecd")
@@ -97,6 +94,14 @@ def compare(manifest: Manifest, optimum: np.ndarray, pytorch: np.ndarray) -> Non
         raise CheckFailed(
             f"Optimum's label differs from the checkpoint's on {int(flips.sum())}{_CURE}"
         )
+
+
+def checkpoint_logits(checkpoint: Path, prompts: list[list[int]]) -> np.ndarray:
+    """What the checkpoint says of each prompt in PyTorch, float32 [prompts, labels]."""
+    model = load_classifier(checkpoint)
+    with torch.inference_mode():
+        rows = [model(input_ids=torch.tensor([ids])).logits[0].numpy() for ids in prompts]
+    return np.stack(rows)
 
 
 def optimum_logits(checkpoint: Path, bundle: Path, prompts: list[list[int]]) -> np.ndarray:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     import onnx
 
 QUANTIZED_MATMULS = frozenset({"DynamicQuantizeMatMul", "MatMulIntegerToFloat", "MatMulNBits"})
-FLOAT_MATMULS = frozenset({"MatMul", "Gemm", "FusedMatMul", "FusedGemm"})
 _SLACK_BYTES = 1 << 16  # shapes and shared constants
 
 

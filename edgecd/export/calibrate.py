@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgecd.runtime.predictor import batches, padded
+from edgecd.runtime.session import INPUTS
+
 if TYPE_CHECKING:
     import onnx
     import onnx_ir as ir
 
+FEED_ROWS = 8
 HEAD = "score.weight"  # stays fp32: a few rows, whose error would go straight into the logits
 
 Feed = Mapping[str, NDArray[np.int64]]
@@ -93,6 +97,15 @@ def is_matrix(value: ir.Value | None) -> bool:
         and value.shape is not None
         and len(value.shape) == 2
     )
+
+
+def make_feeds(prompts: Sequence[Sequence[int]], pad_token_id: int) -> list[Feed]:
+    """Token ids as a graph's inputs, in batches of similar length."""
+    feeds: list[Feed] = []
+    for places in batches([len(ids) for ids in prompts], FEED_ROWS):
+        inputs = padded([prompts[place] for place in places], pad_token_id)
+        feeds.append(dict(zip(INPUTS, inputs, strict=True)))
+    return feeds
 
 
 def calibrate(

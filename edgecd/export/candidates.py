@@ -51,15 +51,26 @@ def read_source(
     prefix: Sequence[int],
     report: Callable[[str], None],
 ) -> Source:
-    """The checkpoint's graph; `auto` prefers the fused one, which alone can hold a prefix."""
+    """The checkpoint's graph; `auto` prefers the fused one.
+
+    That one alone can hold a prefix, and be halved: InputError for fp16 where there is none.
+    """
     from edgecd.export.graph import refuse_too_large, write_graph
     from edgecd.export.stack import FUSED_FAMILIES, read_stack
     from edgecd.export.torch_graph import traced_graph
 
     refuse_too_large(model)
     family = model.config.model_type
-    fused = exporter == "fused" or (exporter == "auto" and family in FUSED_FAMILIES)
-    if precision == "fp16" and not fused:
+    if exporter == "fused" or (exporter == "auto" and family in FUSED_FAMILIES):
+        report(f"writing the fused graph of {family}")
+        try:
+            stack = read_stack(model, prefix)
+            return Source(write_graph(stack), "fused", tuple(prefix), stack)
+        except InputError as bad:
+            if exporter == "fused":
+                raise
+            report(f"no fused graph: {bad}")
+    if precision == "fp16":
         raise InputError(
             f"--fp16 needs a fused graph, and there is none of {family} by --exporter {exporter}: "
             "use --fp32"
@@ -69,15 +80,6 @@ def read_source(
 
         report("exporting with Optimum")
         return Source(optimum_graph(checkpoint), "optimum")
-    if fused:
-        report(f"writing the fused graph of {family}")
-        try:
-            stack = read_stack(model, prefix)
-            return Source(write_graph(stack), "fused", tuple(prefix), stack)
-        except InputError as bad:
-            if exporter == "fused":
-                raise
-            report(f"no fused graph: {bad}")
     report(f"tracing {family} with torch.onnx.export (minutes for a large model)")
     return Source(traced_graph(model), "torch")
 
@@ -89,19 +91,12 @@ def candidates(
     weight_bits: int,
     report: Callable[[str], None],
 ) -> Iterator[Candidate]:
-    """Graphs of that precision, each made when it is asked for.
-
-    `feeds` are calibration inputs.
-    """
+    """Graphs of that precision, each made when it is asked for; `feeds` calibrate."""
     if precision == "fp32":
         return iter([Candidate("fp32", "full precision", source.graph)])
     if precision == "fp16":
         from edgecd.export.half import half_graph
 
-        if source.stack is None:
-            raise InputError(
-                f"--fp16 needs a fused graph, and this one is by {source.exporter}: use --fp32"
-            )
         return iter([Candidate("fp16", "half precision", half_graph(source.graph))])
     return _quantized(source, precision, feeds, weight_bits, report)
 

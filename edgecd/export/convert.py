@@ -17,15 +17,15 @@ from edgecd.encoding import Encoded, constant_prefix
 from edgecd.errors import CheckFailed, InputError, require
 from edgecd.export import parity
 from edgecd.export.audit import audit, refuse_folded
-from edgecd.export.calibrate import Feed
+from edgecd.export.calibrate import Feed, linears, make_feeds
 from edgecd.export.candidates import EXPORTERS, Candidate, Source, candidates, read_source
 from edgecd.export.run_folder import RunFolder, load_run
 from edgecd.export.samples import record_samples
 from edgecd.export.target import MAX_FLIPS_PCT
 from edgecd.files import refuse_existing
 from edgecd.manifest import MODEL, PRECISIONS, Manifest
-from edgecd.runtime.predictor import Predictor, batches, padded
-from edgecd.runtime.session import INPUTS, open_session, signature
+from edgecd.runtime.predictor import Predictor
+from edgecd.runtime.session import open_session, signature
 
 if TYPE_CHECKING:
     import onnx
@@ -63,11 +63,10 @@ def export_run(
 
     The first treatment, fastest first, whose answers differ from the PyTorch checkpoint's on at
     most `max_flips_pct` percent of the held-out examples is kept (None: the precision's usual
-    limit, see `target`). `weight_bits` 7 is for devices
-    whose 8-bit dot products saturate; `trim_corpus` is a file of inputs whose vocabulary is kept
-    (see `vocabulary`). Raises CheckFailed, with all that was tried, when no treatment passes;
-    InputError for a run that is not finished or a wrong option. `report` gets one line of
-    progress at a time.
+    limit, see `target`). `weight_bits` 7 is for devices whose 8-bit dot products saturate;
+    `trim_corpus` is a file of inputs whose vocabulary is kept (see `vocabulary`). Raises
+    CheckFailed, with all that was tried, when no treatment passes; InputError for a run that is
+    not finished or a wrong option. `report` gets one line of progress at a time.
     """
     if precision not in PRECISIONS:
         raise InputError(
@@ -186,23 +185,12 @@ class _Desk:
     def feeds(self, encoded: Sequence[Encoded]) -> list[Feed]:
         """Batches of prompts as the graph takes them."""
         prompts = [one.ids for one in encoded if len(one.ids) > len(self.prefix)]
-        return [
-            dict(
-                zip(
-                    INPUTS,
-                    padded([prompts[place] for place in places], self.loaded.pad_token_id),
-                    strict=True,
-                )
-            )
-            for places in batches([len(ids) for ids in prompts], parity.REFERENCE_ROWS)
-        ]
+        return make_feeds(prompts, self.loaded.pad_token_id)
 
 
 def _linear_layers(source: Source) -> int:
     """How many linear layers quantization is about."""
     import onnx_ir as ir
-
-    from edgecd.export.calibrate import linears
 
     return len(list(linears(ir.from_proto(source.graph).graph)))
 

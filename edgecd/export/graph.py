@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from edgecd.errors import InputError
-from edgecd.export.stack import Attention, Linear, Mlp, Norm, Rotary, Stack, read_stack
+from edgecd.export.stack import Attention, Linear, Mlp, Norm, Norms, Rotary, Stack, read_stack
+from edgecd.runtime.session import INPUTS
 
 if TYPE_CHECKING:
     import onnx
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-INPUTS = ("input_ids", "attention_mask")
 OPSET = 23  # the first with Attention
 IR_VERSION = 10
 MICROSOFT = "com.microsoft"
@@ -58,7 +58,7 @@ def fused_graph(model: PreTrainedModel, prefix: Sequence[int] = ()) -> onnx.Mode
 
 
 def write_graph(stack: Stack) -> onnx.ModelProto:
-    """The fp32 graph of a described classifier."""
+    """The fp32 graph of a described classifier; InputError for an activation it cannot write."""
     import onnx_ir as ir
 
     tape = ir.tape.Tape()
@@ -127,23 +127,26 @@ def _decoder(
             attended = _op(tape, "GatherND", attended, last_index, batch_dims=1)
             hidden = _op(tape, "GatherND", hidden, last_index, batch_dims=1)
         update = _linear(tape, attended, [block.attention.out], f"{name}.o_proj")
-        if norms.output is not None:
-            update = _norm(tape, update, norms.output, f"{name}.attention_output_norm")
-        if norms.total is not None:
-            hidden, _ = _add_norm(tape, hidden, update, norms.total, f"{name}.attention_norm")
-            update = None
+        hidden, update = _after_sublayer(tape, hidden, update, norms, f"{name}.attention")
         norms = block.mlp_norms
         normed, hidden = _add_norm(tape, hidden, update, norms.input, f"{name}.mlp_norm")
         update = _mlp(tape, normed, block.mlp, name)
-        if norms.output is not None:
-            update = _norm(tape, update, norms.output, f"{name}.mlp_output_norm")
-        if norms.total is not None:
-            hidden, _ = _add_norm(tape, hidden, update, norms.total, f"{name}.mlp_norm")
-            update = None
+        hidden, update = _after_sublayer(tape, hidden, update, norms, f"{name}.mlp")
     normed, _ = _add_norm(tape, hidden, update, stack.final_norm, "final_norm")
     if stack.project_out is not None:
         normed = _linear(tape, normed, [stack.project_out], "project_out")
     return normed
+
+
+def _after_sublayer(
+    tape: ir.tape.Tape, hidden: ir.Value, update: ir.Value, norms: Norms, name: str
+) -> tuple[ir.Value, ir.Value | None]:
+    """(the residual, what is still to be added to it), normalised as the family has it."""
+    if norms.output is not None:
+        update = _norm(tape, update, norms.output, f"{name}_output_norm")
+    if norms.total is None:
+        return hidden, update
+    return _add_norm(tape, hidden, update, norms.total, f"{name}_norm")[0], None
 
 
 class _Shared:
@@ -275,6 +278,11 @@ def _head_norm(
 
 
 def _mlp(tape: ir.tape.Tape, hidden: ir.Value, mlp: Mlp, name: str) -> ir.Value:
+    if mlp.activation not in _ACTIVATIONS:
+        raise InputError(
+            f"the fused graph has no activation '{mlp.activation}' "
+            f"(known: {', '.join(_ACTIVATIONS)}): use --exporter torch"
+        )
     operator, domain, attributes = _ACTIVATIONS[mlp.activation]
     if mlp.gate is None:
         inner = _linear(tape, hidden, [mlp.up], f"{name}.up_proj")
@@ -284,12 +292,12 @@ def _mlp(tape: ir.tape.Tape, hidden: ir.Value, mlp: Mlp, name: str) -> ir.Value:
         gate, up = _op(tape, "Split", packed, axis=-1, num_outputs=2, outputs=2)
         inner = _op(tape, "Mul", _op(tape, operator, gate, domain=domain, **attributes), up)
     if mlp.rotation is not None:
-        inner = _rotated(tape, inner, mlp.rotation, mlp.down.weight.shape[0])
+        inner = _rotated(tape, inner, mlp.rotation)
     return _linear(tape, inner, [mlp.down], f"{name}.down_proj")
 
 
-def _rotated(tape: ir.tape.Tape, states: ir.Value, rotation: np.ndarray, width: int) -> ir.Value:
-    """[..., width] with each block of channels turned by `rotation` [block, block]."""
+def _rotated(tape: ir.tape.Tape, states: ir.Value, rotation: np.ndarray) -> ir.Value:
+    """[..., width], with each block of channels turned by `rotation` [block, block]."""
     block = rotation.shape[0]
     shape = _op(tape, "Shape", states)
     blocks = _op(tape, "Reshape", states, _ints(tape, f"blocks_{block}", [-1, block]))

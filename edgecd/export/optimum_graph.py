@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgecd.errors import InputError, require
-from edgecd.export.graph import INPUTS
+from edgecd.runtime.session import INPUTS
 
 if TYPE_CHECKING:
     import onnx

@@ -134,8 +134,7 @@ def read_stack(model: PreTrainedModel, prefix: Sequence[int] = ()) -> Stack:
     """The description of a `*ForSequenceClassification` model of one of `FUSED_FAMILIES`.
 
     `prefix` holds the token ids that every text starts with: their keys and values become
-    constants. Raises InputError for a family or a
-    configuration that cannot be described exactly.
+    constants. Raises InputError for a family or a configuration that cannot be described exactly.
     """
     family = model.config.model_type
     if family not in _READERS:
@@ -180,7 +179,7 @@ def _read_opt(model: PreTrainedModel, pasts: Sequence[Past | None]) -> Stack:
                     past=past,
                 ),
                 Norms(**{norms: _norm(layer.self_attn_layer_norm)}),
-                Mlp(_linear(layer.fc1), _linear(layer.fc2), _known(config.activation_function)),
+                Mlp(_linear(layer.fc1), _linear(layer.fc2), config.activation_function),
                 Norms(**{norms: _norm(layer.final_layer_norm)}),
             )
         )
@@ -212,7 +211,7 @@ def _read_gpt2(model: PreTrainedModel, pasts: Sequence[Past | None]) -> Stack:
             Block(
                 Attention(q, k, v, out, heads, heads, scale, past=past),
                 Norms(input=_norm(layer.ln_1)),
-                Mlp(_linear(mlp.c_fc), _linear(mlp.c_proj), _known(config.activation_function)),
+                Mlp(_linear(mlp.c_fc), _linear(mlp.c_proj), config.activation_function),
                 Norms(input=_norm(layer.ln_2)),
             )
         )
@@ -287,8 +286,6 @@ _READERS: Mapping[str, Callable[[Any, Sequence[Past | None]], Stack]] = {
 }
 FUSED_FAMILIES: frozenset[str] = frozenset(_READERS)
 
-ACTIVATIONS = ("relu", "gelu", "silu", "gelu_new", "gelu_pytorch_tanh")
-
 
 def _gated_attention(attention: Any, config: Any, rotary: Rotary, past: Past | None) -> Attention:
     normed = hasattr(attention, "q_norm")
@@ -307,7 +304,7 @@ def _gated_attention(attention: Any, config: Any, rotary: Rotary, past: Past | N
 
 def _gated_mlp(mlp: Any, activation: str) -> Mlp:
     down, gate = _linear(mlp.down_proj), _linear(mlp.gate_proj)
-    return Mlp(_linear(mlp.up_proj), down, _known(activation), gate)
+    return Mlp(_linear(mlp.up_proj), down, activation, gate)
 
 
 def _rotary(module: Any) -> Rotary:
@@ -329,15 +326,6 @@ def _gemma3_rotary(body: Any, sliding: bool) -> Rotary:
         raise InputError(f"no fused graph for rope type '{rotary.rope_type[kind]}' of Gemma 3")
     frequencies = _array(getattr(rotary, f"{kind}_inv_freq"))
     return Rotary(frequencies, float(getattr(rotary, f"{kind}_attention_scaling")))
-
-
-def _known(activation: str) -> str:
-    if activation not in ACTIVATIONS:
-        raise InputError(
-            f"the fused graph has no activation '{activation}' (known: {', '.join(ACTIVATIONS)}): "
-            "use --exporter torch"
-        )
-    return activation
 
 
 def _module(model: PreTrainedModel, path: str) -> Any:

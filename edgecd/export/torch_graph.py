@@ -12,7 +12,8 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from edgecd.errors import InputError
-from edgecd.export.graph import INPUTS, refuse_too_large
+from edgecd.export.graph import refuse_too_large
+from edgecd.runtime.session import INPUTS
 
 if TYPE_CHECKING:
     import onnx

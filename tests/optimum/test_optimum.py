@@ -7,22 +7,23 @@ elsewhere they skip.
 from __future__ import annotations
 
 import os
-import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-runtime = pytest.importorskip(
+pytest.importorskip(
     "optimum.onnxruntime", reason="needs an environment with edgecd[cpu,export,optimum]"
 )
-import torch  # noqa: E402
-from transformers import AutoModelForSequenceClassification  # noqa: E402
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks" / "peers"))
 
-from edgecd import Predictor  # noqa: E402
-from edgecd.bundle import read_manifest  # noqa: E402
-from edgecd.export.convert import export_run  # noqa: E402
-from tests.tiny import examples, tiny_run, tiny_tokenizer  # noqa: E402
+from optimum_check import checkpoint_logits, optimum_logits
+
+from edgecd import Predictor
+from edgecd.bundle import read_manifest
+from edgecd.export.convert import export_run
+from tests.tiny import examples, tiny_run, tiny_tokenizer
 
 FROM_TRANSFORMERS_5 = os.environ.get("EDGECD_RUN_FROM_TRANSFORMERS_5")
 
@@ -37,27 +38,6 @@ def inputs() -> list[dict[str, str]]:
     return [dict(row["fields"]) for row in examples(24, seed=3)]
 
 
-def optimum_logits(model_onnx: Path, checkpoint: Path, prompts: list[list[int]]) -> np.ndarray:
-    """A graph beside the checkpoint's config.json, as Optimum's users have it."""
-    folder = model_onnx.parent / "optimum"
-    folder.mkdir(exist_ok=True)
-    shutil.copy(checkpoint / "config.json", folder)
-    shutil.copy(model_onnx, folder / "model.onnx")
-    model = runtime.ORTModelForSequenceClassification.from_pretrained(folder)
-    rows = []
-    for ids in prompts:
-        tokens = torch.tensor([ids])
-        rows.append(model(input_ids=tokens, attention_mask=torch.ones_like(tokens)).logits[0])
-    return torch.stack(rows).numpy()
-
-
-def checkpoint_logits(checkpoint: Path, prompts: list[list[int]]) -> np.ndarray:
-    model = AutoModelForSequenceClassification.from_pretrained(checkpoint).float().eval()
-    with torch.inference_mode():
-        rows = [model(input_ids=torch.tensor([ids])).logits[0] for ids in prompts]
-    return torch.stack(rows).numpy()
-
-
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_a_bundles_graph_runs_in_optimum(run: Path, tmp_path: Path, precision: str) -> None:
     bundle = tmp_path / "bundle"
@@ -65,7 +45,7 @@ def test_a_bundles_graph_runs_in_optimum(run: Path, tmp_path: Path, precision: s
     predictor = Predictor.load(bundle)
     assert predictor.manifest.prefix_ids, "the prefix must not get in Optimum's way"
     encoded = predictor.encode(inputs())
-    theirs = optimum_logits(bundle / "model.onnx", run / "checkpoint", [x.ids for x in encoded])
+    theirs = optimum_logits(run / "checkpoint", bundle, [x.ids for x in encoded])
     np.testing.assert_allclose(theirs, predictor.run(encoded), atol=1e-5)
     if precision == "fp32":
         expected = checkpoint_logits(run / "checkpoint", [x.ids for x in encoded])
@@ -94,5 +74,5 @@ def test_a_checkpoint_of_transformers_5_is_the_same_model_here(tmp_path: Path) -
     np.testing.assert_allclose(
         checkpoint_logits(run / "checkpoint", prompts), predictor.run(encoded), atol=1e-4
     )
-    theirs = optimum_logits(run / "bundle" / "model.onnx", run / "checkpoint", prompts)
+    theirs = optimum_logits(run / "checkpoint", run / "bundle", prompts)
     np.testing.assert_allclose(theirs, predictor.run(encoded), atol=1e-5)

@@ -25,6 +25,7 @@ from tokenizers import (
 
 from edgecd.errors import InputError
 from edgecd.export.vocabulary import Trimmed, trim
+from tests.tiny import byte_level_bpe
 
 LEARNED = [
     "the cat sat on the mat and the other cats sat there",
@@ -45,16 +46,7 @@ def start_token(tokenizer: Tokenizer) -> Any:
 
 def byte_level() -> Tokenizer:
     """Byte-level BPE as GPT-2's, with special tokens in front and one behind the vocabulary."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=420,
-        special_tokens=["<pad>", "<s>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(LEARNED, trainer)
+    tokenizer = byte_level_bpe(LEARNED, 420, ["<pad>", "<s>"])
     tokenizer.add_special_tokens(["<end>"])
     tokenizer.post_processor = processors.Sequence(
         [processors.ByteLevel(trim_offsets=False), start_token(tokenizer)]
