@@ -143,12 +143,18 @@ def _one_pass(
 def _two_passes(
     tape: ir.tape.Tape, layer: LinearNodes, round_linear: Rounder, levels: int
 ) -> ir.Value:
+    import onnx_ir as ir
+
     weight, scale = _int8(tape, layer, round_linear, levels)
+    # Folded into a weight of its own when the graph is loaded: where 8-bit products saturate,
+    # onnxruntime rewrites weights (x64quantprecision), and fails at one that two nodes share.
+    shape = tape.initializer(ir.tensor(np.array(weight.shape.numpy())), f"{layer.name}.shape")
+    again = tape.op("Reshape", [weight, shape])
     rounded, step, zero = tape.op_multi_out("DynamicQuantizeLinear", [layer.input], num_outputs=3)
     coarse_inputs = [rounded, weight, step, scale, zero, None, layer.bias]
     coarse = tape.op("MatMulIntegerToFloat", coarse_inputs, domain=MICROSOFT)
     rest = tape.op("Sub", [layer.input, tape.op("DequantizeLinear", [rounded, step, zero])])
-    fine = tape.op("DynamicQuantizeMatMul", [rest, weight, scale], domain=MICROSOFT)
+    fine = tape.op("DynamicQuantizeMatMul", [rest, again, scale], domain=MICROSOFT)
     return tape.op("Add", [coarse, fine])
 
 
