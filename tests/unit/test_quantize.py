@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from itertools import pairwise
 from typing import Any
 
@@ -105,6 +106,15 @@ def test_answers_stay_close_to_fp32(graphs: dict[str, onnx.ModelProto], family: 
     assert 0 < error(graph, precise(graph)) < 0.06
     assert 0 < error(graph, precise(graph), weight_bits=7) < 0.12
     assert 0 < error(graph, WEIGHTS) < 0.06
+
+
+@pytest.mark.skipif(platform.machine().lower() not in ("x86_64", "amd64"), reason="x86 alone")
+def test_every_treatment_loads_where_8_bit_products_saturate(
+    graphs: dict[str, onnx.ModelProto], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgecd.runtime.session.int8_saturates", lambda isa: True)
+    for treatment in (DYNAMIC, precise(graphs["llama"]), WEIGHTS):
+        assert 0 < error(graphs["llama"], treatment) < 0.2
 
 
 @pytest.mark.parametrize("family", FUSED)
