@@ -17,11 +17,12 @@ from typing import Any
 from process import Child, Unavailable, prepare, warm_files
 from prompts import Prompts, exact, read_prompts
 from summary import latency, quality, table
-from systems import PEERS, REFERENCE, System, bundle_system
+from systems import OPTIMUM, PEERS, REFERENCE, System, bundle_system
 
+from edgecd.bench.peers.rows import labels_of
 from edgecd.bundle import read_manifest
 from edgecd.errors import EdgecdError, InputError
-from edgecd.files import fingerprint, read_json, write_json
+from edgecd.files import fingerprint, write_json
 from edgecd.machine import describe_machine
 from edgecd.runtime.predictor import load_tokenizer
 
@@ -60,8 +61,7 @@ def arguments() -> argparse.Namespace:
 def compare(given: argparse.Namespace) -> dict[str, Any]:
     """The whole comparison; InputError for arguments that do not go together."""
     manifest = read_manifest(given.bundles[0])
-    columns = read_json(given.checkpoint / "config.json").get("id2label", {})
-    if tuple(columns.get(str(place)) for place in range(len(columns))) != manifest.labels:
+    if tuple(labels_of(given.checkpoint)) != manifest.labels:
         raise InputError(f"{given.checkpoint} and {given.bundles[0]} have different labels")
     tokenizer = load_tokenizer(given.checkpoint / "tokenizer.json")
     prompts = read_prompts(given.examples, tokenizer, manifest, given.limit)
@@ -122,7 +122,7 @@ def start(
 ) -> tuple[Child, dict[str, Any]]:
     """Prepare and load one system; its process, and what loading took."""
     python = sys.executable
-    if system.module == "peer_optimum":
+    if system.module == OPTIMUM:
         if given.optimum_python is None:
             raise Unavailable("it needs an interpreter of its own: --optimum-python")
         python = given.optimum_python
@@ -133,6 +133,7 @@ def start(
         "checkpoint": str(given.checkpoint.resolve()),
         "folder": str(folder),
         "threads": given.threads,
+        "max_tokens": max(*given.lengths, *map(len, prompts.ids)),
         "first": exact(prompts, given.lengths[0], 1)[0],
     }
     if not folder.exists():

@@ -10,14 +10,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+from edgecd.processes import environment
+
 HERE = Path(__file__).resolve().parent
 WORKER = HERE / "worker.py"
-MISSING_PACKAGE = 3
+UNAVAILABLE = 3
 # After a call a runtime's threads may wait for the next one in a loop: onnxruntime's for some
 # milliseconds, OpenMP's for up to some hundreds.
 REST_S = 0.05
 LONGEST_REST_S = 2.0
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 class Unavailable(Exception):
@@ -34,7 +35,7 @@ class Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.log,
-            env=environment(spec["threads"]),
+            env=worker_environment(spec["threads"]),
             text=True,
         )
 
@@ -97,7 +98,7 @@ def prepare(python: str, spec: dict[str, Any]) -> float:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env=environment(spec["threads"]),
+        env=worker_environment(spec["threads"]),
         check=False,
     )
     if done.returncode:
@@ -105,14 +106,12 @@ def prepare(python: str, spec: dict[str, Any]) -> float:
     return time.perf_counter() - began
 
 
-def environment(threads: int) -> dict[str, str]:
+def worker_environment(threads: int) -> dict[str, str]:
     """The variables of a worker: the threads, this checkout's edgecd, and no network."""
     paths = [str(HERE.parents[1]), os.environ.get("PYTHONPATH", "")]
     return {
-        **os.environ,
-        **dict.fromkeys(_THREAD_VARIABLES, str(threads)),
+        **environment(threads),
         "PYTHONPATH": os.pathsep.join(path for path in paths if path),
-        "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",
     }
 
@@ -121,7 +120,7 @@ def ending(code: int, said: bytes) -> str:
     """Why a process ended, in one line."""
     lines = said.decode(errors="replace").strip().splitlines()
     last = lines[-1].strip()[:300] if lines else "it said nothing"
-    return last if code == MISSING_PACKAGE else f"its process ended with code {code}: {last}"
+    return last if code == UNAVAILABLE else f"its process ended with code {code}: {last}"
 
 
 def cpu_ns(pid: int) -> int | None:

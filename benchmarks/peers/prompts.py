@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from tokenizers import Tokenizer
@@ -12,6 +12,7 @@ from tokenizers import Tokenizer
 from edgecd.encoding import encode_prompt, token_ids
 from edgecd.errors import InputError
 from edgecd.manifest import Manifest
+from edgecd.readers import read_rows
 
 
 @dataclass(frozen=True)
@@ -26,9 +27,8 @@ class Prompts:
 def read_prompts(path: Path, tokenizer: Tokenizer, manifest: Manifest, limit: int) -> Prompts:
     """The first `limit` examples of a JSONL file with `fields` and `label`."""
     ids, gold = [], []
-    for line in path.read_text(encoding="utf-8").splitlines()[:limit]:
-        row = json.loads(line)
-        fields, label = row["fields"], row.get("label")
+    for row in islice(read_rows(str(path)), limit):
+        fields, label = row.values["fields"], row.values.get("label")
         ids.append(encode_prompt(tokenizer, manifest.prompt, fields, manifest.max_length).ids)
         gold.append(manifest.labels.index(label) if label is not None else -1)
     return Prompts(ids, gold, token_ids(tokenizer, "", special=True))

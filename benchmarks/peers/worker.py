@@ -2,32 +2,34 @@
 
 `serve` imports, loads, answers once, says what that took, and then waits for commands, a line of
 JSON each: `{"time": [ids, ...]}` and `{"answer": [ids, ...]}`; the end of the input ends it. It
-blocks while it waits. Exit code 3: a package is missing.
+blocks while it waits. Exit code 3: a package is missing, or the system cannot take the model.
 """
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import sys
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from edgecd.bench.peers.rows import import_runtime, runtime_version
+from edgecd.errors import EdgecdError
 from edgecd.memory import peak_rss_bytes
 
-MISSING_PACKAGE = 3
+UNAVAILABLE = 3
 
 
 def prepare(spec: dict[str, Any]) -> None:
     """Write the files that the system loads."""
-    module = importlib.import_module(spec["module"])
-    module.prepare(Path(spec["checkpoint"]), Path(spec["folder"]), spec["variant"])
+    folder = Path(spec["folder"])
+    module = import_runtime(spec["module"])  # before minutes of converting for one that is missing
+    # Beside it: what conversions of the same checkpoint share.
+    module.prepare(Path(spec["checkpoint"]), folder, spec["variant"], folder.parent)
 
 
 def serve(spec: dict[str, Any]) -> None:
@@ -39,16 +41,16 @@ def serve(spec: dict[str, Any]) -> None:
         print(json.dumps(message), file=channel, flush=True)
 
     started = time.perf_counter()
-    module = importlib.import_module(spec["module"])
+    module = import_runtime(spec["module"])
     imported = time.perf_counter()
-    answer = module.load(Path(spec["folder"]), spec["variant"], spec["threads"])
+    answer = module.load(Path(spec["folder"]), spec["variant"], spec["threads"], spec["max_tokens"])
     loaded = time.perf_counter()
     answer(spec["first"])
     answered = time.perf_counter()
     say(
         {
             "package": module.PACKAGE,
-            "version": version(module.PACKAGE),
+            "version": runtime_version(module),
             "import_ms": (imported - started) * 1e3,
             "load_ms": (answered - imported) * 1e3,
             "first_call_ms": (answered - loaded) * 1e3,
@@ -80,7 +82,10 @@ def main(what: str, text: str) -> int:
         {"prepare": prepare, "serve": serve}[what](json.loads(text))
     except ModuleNotFoundError as missing:
         print(f"{missing.name} is not installed: see requirements.txt", file=sys.stderr)
-        return MISSING_PACKAGE
+        return UNAVAILABLE
+    except EdgecdError as why:
+        print(why, file=sys.stderr)
+        return UNAVAILABLE
     return 0
 
 

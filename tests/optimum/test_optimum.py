@@ -23,6 +23,7 @@ from optimum_check import checkpoint_logits, optimum_logits
 from edgecd import Predictor
 from edgecd.bundle import read_manifest
 from edgecd.export.convert import export_run
+from edgecd.machine import instruction_sets, int8_saturates
 from tests.tiny import examples, tiny_run, tiny_tokenizer
 
 FROM_TRANSFORMERS_5 = os.environ.get("EDGECD_RUN_FROM_TRANSFORMERS_5")
@@ -40,6 +41,8 @@ def inputs() -> list[dict[str, str]]:
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_a_bundles_graph_runs_in_optimum(run: Path, tmp_path: Path, precision: str) -> None:
+    if precision == "int8" and int8_saturates(instruction_sets()):
+        pytest.skip("8-bit products saturate here: edgecd takes exact ones, Optimum does not")
     bundle = tmp_path / "bundle"
     export_run(run, bundle, precision, max_flips_pct=100)
     predictor = Predictor.load(bundle)

@@ -10,27 +10,35 @@ from __future__ import annotations
 
 import ctypes
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import llama_cpp
 import numpy as np
+from numpy.typing import NDArray
 
-PACKAGE = "llama-cpp-python"
+from edgecd.bench.peers.checkpoint import Logits, load_classifier, model_type
+from edgecd.errors import InputError
+
+PACKAGE, PROVIDER = "llama-cpp-python", "cpu"
+IMPORTS = ("llama_cpp",)
+Weights = NDArray[np.float32]
+FAMILIES = ("llama", "qwen2")
 CONTEXT_TOKENS = 512  # llama-cpp-python's defaults for the context and for one batch
 
 
-def prepare(checkpoint: Path, folder: Path, variant: str) -> None:
-    """`model.gguf`, and `labels.json` with the token ids whose logits are the labels'."""
+def prepare(checkpoint: Path, folder: Path, variant: str, work: Path) -> None:
+    """`model.gguf`, and `labels.json` with the token ids whose logits are the labels'.
+
+    InputError for a family other than Llama and Qwen2.
+    """
+    family = model_type(checkpoint)
+    if family not in FAMILIES:
+        raise InputError(f"only {' and '.join(FAMILIES)} are written for llama.cpp, not {family}")
     import gguf
-    from checkpoint import load_classifier
 
     model = load_classifier(checkpoint)
     config = model.config
-    if config.model_type not in ("llama", "qwen2"):
-        raise ValueError(f"this script writes Llama and Qwen2 to GGUF, not {config.model_type}")
-    arch = gguf.MODEL_ARCH[config.model_type.upper()]
+    arch = gguf.MODEL_ARCH[family.upper()]
     writer = gguf.GGUFWriter(folder / "model.gguf", gguf.MODEL_ARCH_NAMES[arch])
     _describe(writer, config)
     weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
@@ -41,7 +49,7 @@ def prepare(checkpoint: Path, folder: Path, variant: str) -> None:
     rotated = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
     for name, tensor in weights.items():
         heads = rotated.get(name.split(".")[-2])
-        if config.model_type == "llama" and heads is not None:
+        if family == "llama" and heads is not None:
             tensor = _interleaved(tensor, heads)
         _add(writer, names.get_name(name, try_suffixes=(".weight", ".bias")), tensor)
     writer.write_header_to_file()
@@ -51,23 +59,27 @@ def prepare(checkpoint: Path, folder: Path, variant: str) -> None:
     (folder / "labels.json").write_text(json.dumps(labels), encoding="utf-8")
 
 
-def load(folder: Path, variant: str, threads: int) -> Callable[[list[int]], np.ndarray]:
+def load(folder: Path, variant: str, threads: int, max_tokens: int) -> Logits:
     """Token ids to logits."""
+    import llama_cpp
+
     labels = json.loads((folder / "labels.json").read_text(encoding="utf-8"))
     llama = llama_cpp.Llama(
         str(folder / "model.gguf"),
-        n_ctx=CONTEXT_TOKENS,
+        n_ctx=max(CONTEXT_TOKENS, max_tokens),
         n_threads=threads,
         n_threads_batch=threads,
         verbose=False,
     )
     size = ctypes.c_float * llama.n_vocab()
 
-    def answer(ids: list[int]) -> np.ndarray:
+    def answer(ids: list[int]) -> NDArray[np.float32]:
         llama.reset()
         llama.eval(ids)
         row = llama_cpp.llama_get_logits_ith(llama.ctx, -1)
-        return np.frombuffer(size.from_address(ctypes.addressof(row.contents)), np.float32)[labels]
+        scores = np.frombuffer(size.from_address(ctypes.addressof(row.contents)), np.float32)
+        logits: NDArray[np.float32] = scores[labels]
+        return logits
 
     return answer
 
@@ -87,7 +99,7 @@ def _describe(writer: Any, config: Any) -> None:
     writer.add_tokenizer_model("none")  # token ids are passed
 
 
-def _head(score: np.ndarray, embedding: np.ndarray) -> tuple[list[int], np.ndarray | None]:
+def _head(score: Weights, embedding: Weights) -> tuple[list[int], Weights | None]:
     """(token ids of the labels, head): the head is None where the tied embedding will do."""
     found = [np.flatnonzero((embedding == row).all(axis=1)) for row in score]
     if all(len(places) for places in found):
@@ -97,18 +109,18 @@ def _head(score: np.ndarray, embedding: np.ndarray) -> tuple[list[int], np.ndarr
     return list(range(len(score))), head
 
 
-def _interleaved(tensor: np.ndarray, heads: int) -> np.ndarray:
+def _interleaved(tensor: Weights, heads: int) -> Weights:
     """Rows of a head from halves to pairs: llama.cpp rotates neighbours for Llama."""
     halves = tensor.reshape(heads, 2, -1, *tensor.shape[1:])
     return halves.swapaxes(1, 2).reshape(tensor.shape)
 
 
-def _add(writer: Any, name: str | None, tensor: np.ndarray) -> None:
+def _add(writer: Any, name: str | None, tensor: Weights) -> None:
     """Matrices in Q8_0 where their rows divide into its blocks of 32, vectors in fp32."""
     import gguf
 
     if name is None:
-        raise ValueError("GGUF has no name for one of the checkpoint's weights")
+        raise InputError("GGUF has no name for one of the checkpoint's weights")
     kind = gguf.GGMLQuantizationType.F32
     if tensor.ndim == 2:
         kind = gguf.GGMLQuantizationType["F16" if tensor.shape[1] % 32 else "Q8_0"]

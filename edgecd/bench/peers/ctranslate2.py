@@ -8,25 +8,28 @@ one row for each label; `forward_batch` then gives the label logits in one pass 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import ctranslate2
 import numpy as np
-from checkpoint import load_classifier
+from numpy.typing import NDArray
 
-PACKAGE = "ctranslate2"
+from edgecd.bench.peers.checkpoint import Logits, load_classifier
+from edgecd.errors import InputError
+
+PACKAGE, PROVIDER = "ctranslate2", "cpu"
+IMPORTS = ("ctranslate2",)
 
 
-def prepare(checkpoint: Path, folder: Path, variant: str) -> None:
-    """`model.bin` with int8 weights."""
+def prepare(checkpoint: Path, folder: Path, variant: str, work: Path) -> None:
+    """`model.bin` with int8 weights; InputError for a family without a converter."""
     import torch
     from ctranslate2.converters.transformers import _MODEL_LOADERS
 
-    model = load_classifier(checkpoint)
+    model: Any = load_classifier(checkpoint)
     kind = type(model.config).__name__
     if kind not in _MODEL_LOADERS:
-        raise ValueError(f"CTranslate2 converts no {kind}")
+        raise InputError(f"CTranslate2 has no converter for {kind}")
     model.lm_head = model.score
     with torch.no_grad():
         spec = _MODEL_LOADERS[kind].get_model_spec(model)
@@ -40,7 +43,14 @@ def prepare(checkpoint: Path, folder: Path, variant: str) -> None:
     spec.save(str(folder))
 
 
-def load(folder: Path, variant: str, threads: int) -> Callable[[list[int]], np.ndarray]:
+def load(folder: Path, variant: str, threads: int, max_tokens: int) -> Logits:
     """Token ids to logits."""
+    import ctranslate2
+
     generator = ctranslate2.Generator(str(folder), compute_type="int8", intra_threads=threads)
-    return lambda ids: np.array(generator.forward_batch([ids]))[0, -1]
+
+    def answer(ids: list[int]) -> NDArray[np.float32]:
+        logits: NDArray[np.float32] = np.array(generator.forward_batch([ids]))[0, -1]
+        return logits
+
+    return answer

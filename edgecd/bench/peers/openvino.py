@@ -7,34 +7,38 @@ activations (groups of 32) is on in both.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import openvino as ov
-from checkpoint import traced_file
+from numpy.typing import NDArray
 
-PACKAGE = "openvino"
+from edgecd.bench.peers.checkpoint import Logits, batch_of_one, traced_file
+
+PACKAGE, PROVIDER = "openvino", "CPU"
+IMPORTS = ("openvino",)
 
 
-def prepare(checkpoint: Path, folder: Path, variant: str) -> None:
+def prepare(checkpoint: Path, folder: Path, variant: str, work: Path) -> None:
     """`model.xml` and `model.bin` from the traced graph."""
     import nncf
+    import openvino as ov
 
-    model = ov.convert_model(traced_file(checkpoint, folder.parent))
+    model = ov.convert_model(traced_file(checkpoint, work))
     ov.save_model(nncf.compress_weights(model), folder / "model.xml")
 
 
-def load(folder: Path, variant: str, threads: int) -> Callable[[list[int]], np.ndarray]:
+def load(folder: Path, variant: str, threads: int, max_tokens: int) -> Logits:
     """Token ids to logits, with one inference request that is used again."""
+    import openvino as ov
+
     settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
     if variant == "int8-f32":
         settings["INFERENCE_PRECISION_HINT"] = "f32"
-    request = ov.Core().compile_model(folder / "model.xml", "CPU", settings).create_infer_request()
+    model = ov.Core().compile_model(folder / "model.xml", PROVIDER, settings)
+    request = model.create_infer_request()
 
-    def answer(ids: list[int]) -> np.ndarray:
-        tokens = np.array([ids], np.int64)
-        inputs = {"input_ids": tokens, "attention_mask": np.ones_like(tokens)}
-        return request.infer(inputs)["logits"][0].copy()
+    def answer(ids: list[int]) -> NDArray[np.float32]:
+        logits: NDArray[np.float32] = request.infer(batch_of_one(ids))["logits"][0].copy()
+        return logits
 
     return answer

@@ -1,0 +1,62 @@
+"""The merged checkpoint, as the peers' converters take it. Nothing heavy is imported before use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgecd.files import read_json
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+# Token ids of one prompt -> its logits, float32 [labels].
+Logits = Callable[[list[int]], NDArray[np.float32]]
+
+
+def model_type(checkpoint: Path) -> str:
+    """The family, as config.json names it."""
+    return str(read_json(checkpoint / "config.json").get("model_type"))
+
+
+def load_classifier(
+    checkpoint: Path, dtype: Literal["float32", "bfloat16"] = "float32"
+) -> PreTrainedModel:
+    """The checkpoint as PyTorch runs it."""
+    import torch
+    from transformers import AutoModelForSequenceClassification
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    model: Any = AutoModelForSequenceClassification.from_pretrained(
+        checkpoint, dtype=getattr(torch, dtype), local_files_only=True, use_safetensors=True
+    )
+    return model.eval()
+
+
+def traced_file(checkpoint: Path, work: Path) -> Path:
+    """The fp32 graph that `torch.onnx.export` gives, made once in `work` for all that start so."""
+    import onnx
+
+    from edgecd.export.torch_graph import traced_graph
+
+    path = work / "traced" / "model.onnx"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part")
+        graph = traced_graph(load_classifier(checkpoint))
+        # PyTorch's notes of shapes contradict its last layer, which stops onnxruntime's quantizer.
+        del graph.graph.value_info[:]
+        onnx.save(graph, part)
+        part.replace(path)
+    return path
+
+
+def batch_of_one(ids: list[int]) -> dict[str, NDArray[np.int64]]:
+    """A prompt as a graph's inputs, int64 [1, tokens]."""
+    tokens = np.array([ids], np.int64)
+    return {"input_ids": tokens, "attention_mask": np.ones_like(tokens)}

@@ -1,0 +1,196 @@
+"""Rows of other runtimes: a run's checkpoint converted, loaded, and asked as its bundle is.
+
+Each runtime that is installed is tried; the development environment has PyTorch and onnxruntime.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+pytest.importorskip("onnxruntime")
+pytest.importorskip("onnx_ir")
+
+from edgecd.bench import peers  # noqa: E402
+from edgecd.bench.peers import llamacpp  # noqa: E402
+from edgecd.bench.peers.__main__ import main  # noqa: E402
+from edgecd.bench.peers.checkpoint import load_classifier  # noqa: E402
+from edgecd.bench.worker import SkippedError  # noqa: E402
+from edgecd.errors import InputError  # noqa: E402
+from edgecd.export.convert import export_run  # noqa: E402
+from edgecd.runtime.predictor import Predictor  # noqa: E402
+from tests import tiny  # noqa: E402
+
+INPUTS = [dict(row["fields"]) for row in tiny.examples(12, seed=5)]
+# To PyTorch's fp32 logits, over their standard deviation.
+LARGEST_ERROR = {"torch-fp32": 1e-4, "torch-bf16": 0.1, "llama.cpp-q8_0": 0.1}
+LARGEST_INT8_ERROR = 0.7  # random weights suffer from it; unrelated answers would be at 1.4
+
+
+@dataclass(frozen=True)
+class World:
+    """A run's checkpoint, its bundle, what PyTorch answers, and where peers are prepared."""
+
+    checkpoint: Path
+    bundle: Path
+    expected: np.ndarray
+    work: Path
+
+    def spec(self, name: str, **changes: Any) -> dict[str, Any]:
+        system = {"runtime": name, "bundle": str(self.bundle)}
+        spec = {"system": system, "folder": str(self.folder(name)), "threads": 1, "provider": "cpu"}
+        return {**spec, **changes}
+
+    def folder(self, name: str) -> Path:
+        """The prepared folder, made on first use."""
+        folder = self.work / name
+        if not folder.exists():
+            peers.prepare(name, self.checkpoint, folder, 1, self.work)
+        return folder
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    work = tmp_path_factory.mktemp("peers")
+    run, bundle = tiny.tiny_run(work / "run"), work / "bundle"
+    export_run(run, bundle, "fp32")
+    predictor = Predictor.load(bundle)
+    model = load_classifier(run / "checkpoint")
+    with torch.inference_mode():
+        rows = [model(torch.tensor([one.ids])).logits for one in predictor.encode(INPUTS)]
+    return World(run / "checkpoint", bundle, torch.cat(rows).numpy(), work)
+
+
+@pytest.fixture(params=peers.NAMES)
+def name(request: pytest.FixtureRequest) -> str:
+    if missing := peers.missing_reason(request.param):
+        pytest.skip(missing)
+    return str(request.param)
+
+
+def test_a_peer_answers_as_pytorch_does(world: World, name: str) -> None:
+    loaded = peers.load(world.spec(name))
+    found = np.array(loaded.answer_all(INPUTS))
+    assert found.shape == (len(INPUTS), len(tiny.LABELS))
+    assert np.isfinite(found).all()
+    error = tiny.relative_error(found, world.expected)
+    assert error < LARGEST_ERROR.get(name, LARGEST_INT8_ERROR)
+    np.testing.assert_allclose(loaded.answer(INPUTS[3]), found[3], atol=1e-5)
+    predictor = Predictor.load(world.bundle)
+    counted = [len(one.ids) for one in predictor.encode(INPUTS)]
+    assert [loaded.tokens(fields) for fields in INPUTS] == counted
+    assert loaded.facts["labels"] == list(predictor.labels)
+
+
+def test_the_facts_are_those_of_a_bundles_row(world: World, name: str) -> None:
+    from edgecd.bench.worker import _load_bundle
+
+    spec = world.spec(name)
+    bundle = _load_bundle({**spec, "system": {"model": str(world.bundle)}}).facts
+    facts = peers.load(spec).facts
+    assert set(facts) == set(bundle)
+    assert facts["parameters"] == bundle["parameters"]
+    assert facts["precision"] in name  # torch-fp32, openvino-int8, ...
+    weights = sum(file.stat().st_size for file in world.checkpoint.glob("*.safetensors"))
+    smallest = {"fp32": 1, "bf16": 0.5}.get(facts["precision"], 0.25) * weights
+    tokenizer = world.bundle / "tokenizer.json"
+    assert facts["disk_bytes"] >= smallest + tokenizer.stat().st_size
+
+
+@pytest.mark.parametrize("without_torch", ["ort-dynamic-int8", "openvino-int8", "ctranslate2-int8"])
+def test_a_runtimes_process_has_no_pytorch(world: World, without_torch: str) -> None:
+    if missing := peers.missing_reason(without_torch):
+        pytest.skip(missing)
+    code = (
+        "import json, sys\nfrom edgecd.bench import peers\n"
+        "spec, fields = map(json.loads, sys.argv[1:])\n"
+        "print(json.dumps(peers.load(spec).answer(fields)))\n"
+        "print([name for name in ('torch', 'transformers', 'onnx') if name in sys.modules])\n"
+    )
+    spec = json.dumps(world.spec(without_torch))
+    command = [sys.executable, "-c", code, spec, json.dumps(INPUTS[0])]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    scores, modules = done.stdout.splitlines()[-2:]
+    assert len(json.loads(scores)) == len(tiny.LABELS)
+    assert modules == "[]"
+
+
+def test_the_program_converts(world: World, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert main("torch-fp32", str(world.checkpoint), str(out), "1") == 0
+    loaded = peers.load(world.spec("torch-fp32", folder=str(out)))
+    np.testing.assert_allclose(loaded.answer(INPUTS[0]), world.expected[0], atol=1e-4)
+
+
+def test_what_cannot_be_converted_is_one_line_and_no_folder(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    for arguments, words in (
+        (("torch-fp23", str(world.checkpoint), str(out), "1"), "did you mean 'torch-fp32'?"),
+        (("torch-fp32", str(tmp_path), str(out), "1"), "is not a run's checkpoint"),
+        (("torch-fp32", str(world.checkpoint), str(world.bundle), "1"), "already exists"),
+        (("torch-fp32", str(world.checkpoint), str(out), "two"), "usage"),
+    ):
+        assert main(*arguments) == 2
+        said = capsys.readouterr().err
+        assert words in said
+        assert len(said.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_converter_that_fails_leaves_a_reason_and_no_folder(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise KeyError("model.layers.7")
+
+    monkeypatch.setattr("edgecd.bench.peers.pytorch.prepare", fail)
+    with pytest.raises(InputError, match=r"torch-fp32 cannot convert .*model\.layers\.7"):
+        peers.prepare("torch-fp32", world.checkpoint, tmp_path / "out", 1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_conversions_of_a_checkpoint_share_their_trace(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = peers.load(world.spec("ort-dynamic-int8"))
+    monkeypatch.setattr("edgecd.export.torch_graph.traced_graph", None)
+    again = tmp_path / "again"
+    peers.prepare("ort-dynamic-int8", world.checkpoint, again, 1, world.work)
+    second = peers.load(world.spec("ort-dynamic-int8", folder=str(again)))
+    assert first.answer(INPUTS[0]) == second.answer(INPUTS[0])
+
+
+def test_a_family_that_a_runtime_cannot_take_is_named(tmp_path: Path) -> None:
+    run = tiny.tiny_run(tmp_path / "run", "opt")
+    with pytest.raises(InputError, match="not opt"):
+        llamacpp.prepare(run / "checkpoint", tmp_path, "q8_0", tmp_path)
+
+
+def test_what_does_not_fit_is_left_out_or_refused(world: World, tmp_path: Path) -> None:
+    with pytest.raises(SkippedError, match="--provider cpu"):
+        peers.load(world.spec("torch-fp32", provider="cuda"))
+    damaged = tmp_path / "damaged"
+    damaged.mkdir()
+    for file in world.folder("ort-dynamic-int8").iterdir():
+        os.link(file, damaged / file.name)
+    (damaged / "model.onnx").unlink()
+    spec = world.spec("ort-dynamic-int8", folder=str(damaged))
+    with pytest.raises(SkippedError, match="cannot load"):
+        peers.load(spec)
+    (damaged / "peer.json").unlink()
+    (damaged / "peer.json").write_text('{"labels": ["yes", "no"]}')
+    with pytest.raises(InputError, match="different labels"):
+        peers.load(spec)
