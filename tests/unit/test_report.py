@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,46 +12,59 @@ import pytest
 from rich.console import Console
 
 from edgecd.bench.data import EvalSet
+from edgecd.bench.facts import complete, groups, row_of
 from edgecd.bench.report import markdown, table, verdict
-from edgecd.bench.rows import compare, make_rows
+from edgecd.bench.rows import Measured, compare, find_reference, make_rows
 from edgecd.bench.systems import (
     BASELINES,
     TEACHER,
     TEACHER_CACHED,
     Models,
     System,
-    list_systems,
+    choose_roles,
 )
 from edgecd.errors import InputError
 from edgecd.machine import fast_dtype
+from tests.reports import MACHINE, STUDENT, synthetic_report
 
 LABELS = ("yes", "no")
-MACHINE = {
-    "cpu": "Some CPU",
-    "cores": 2,
-    "isa": ["avx2"],
-    "ram_bytes": 2**33,
-    "gpu": None,
-    "os": "Linux x86_64",
-    "versions": {"python": "3.11"},
-}
+ONNX_CACHED = "teacher-icl-cached-onnx-int8"
 
 
 def system(role: str, kind: str = "icl", name: str | None = None) -> System:
     prompted = kind == "icl" and "zero" not in role
-    return System(name or role, kind, role, "model", None, prompted, role.endswith("cached"))  # type: ignore[arg-type]
+    return System(
+        name or role,
+        kind,  # type: ignore[arg-type]
+        role,
+        "model",
+        None,
+        runtime="torch" if kind == "icl" else "onnxruntime",
+        shots=4 if prompted else 0,
+        cached=role.endswith("cached"),
+    )
 
 
-def result(wrong: int, of: int, p50_ms: float, evaluated: bool = True, **more: Any) -> Any:
-    """What a process measured: the first `wrong` of `of` examples (all `yes`) answered `no`."""
+def eval_set(of: int, wrong_label: int = 0) -> EvalSet:
+    """`of` examples labelled yes, the last `wrong_label` of them no."""
+    labels = ("yes",) * (of - wrong_label) + ("no",) * wrong_label
+    return EvalSet("main", "validation", ({},) * of, labels, (None,) * of, LABELS, of)
+
+
+def measured(
+    one: System, wrong: int, of: int, p50_ms: float, evaluated: bool = True, **more: Any
+) -> Measured:
+    """What its processes measured: the first `wrong` of `of` examples (all `yes`) answered `no`.
+
+    `more` replaces keys of the evaluation.
+    """
     scores = [[0.0, 2.0]] * wrong + [[2.0, 0.0]] * (of - wrong)
-    return {
-        "runtime": "torch",
+    timed = {
+        "runtime": one.runtime,
         "runtime_version": "2",
         "provider": "cpu",
         "precision": "fp32",
         "threads": 1,
-        "labels": ["yes", "no"],
         "parameters": 10,
         "disk_bytes": 4_000_000,
         "context_tokens": 0,
@@ -62,33 +76,52 @@ def result(wrong: int, of: int, p50_ms: float, evaluated: bool = True, **more: A
         "timed_scores": scores[:3],
         "peak_rss_bytes": 8_000_000,
         "peak_gpu_bytes": None,
-        "scores": {"main": scores} if evaluated else None,
-        "calibration": None,
-        "throughput_per_s": 50.0 if evaluated else None,
-        "batch_size": 8 if evaluated else 1,
         "tokens_per_query_mean": 20.0,
+        "energy_j_per_query": None,
+        "load_average_before": 0.5,
         "modules": [],
+    }
+    answered = {
+        "labels": ["yes", "no"],
+        "scores": {"main": scores},
+        "calibration": None,
+        "draws": [],
+        "throughput_per_s": 50.0,
+        "batch_size": 8,
         **more,
     }
+    return Measured(one, [timed], answered if evaluated else None)
 
 
 def rows_of(
     student_wrong: int, of: int, student_ms: float = 10.0, prompt_ms: float = 100.0
 ) -> list[dict[str, Any]]:
     """A teacher with a tenth of its answers wrong, and a student."""
-    systems = [system(TEACHER), system(TEACHER_CACHED), system("student", "bundle")]
-    results = {
-        TEACHER: result(0, of, 10 * prompt_ms, evaluated=False),
-        TEACHER_CACHED: result(of // 10, of, prompt_ms),
-        "student": result(student_wrong, of, student_ms, runtime="onnxruntime"),
+    found = [
+        measured(system(TEACHER), 0, of, 10 * prompt_ms, evaluated=False),
+        measured(system(TEACHER_CACHED), of // 10, of, prompt_ms),
+        measured(system("student", "bundle"), student_wrong, of, student_ms),
+    ]
+    return make_rows(found, [eval_set(of)], LABELS, find_reference(found))
+
+
+def report_of(rows: Sequence[dict[str, Any]], **more: Any) -> dict[str, Any]:
+    reference = TEACHER_CACHED if any(row["system"] == TEACHER_CACHED for row in rows) else None
+    report = {
+        "schema": 1,
+        "task": "main",
+        "ood": [],
+        "machine": MACHINE,
+        "notes": ["a note"],
+        "reference": reference,
+        "rows": rows,
+        **more,
     }
-    main = EvalSet("main", "validation", ({},) * of, ("yes",) * of, of)
-    return make_rows(systems, results, [main], LABELS, shots=4)
+    return {**report, "verdict": verdict(report)}
 
 
-def report_of(rows: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
-    base = {"schema": 1, "task": "main", "ood": [], "machine": MACHINE, "notes": ["a note"]}
-    return {**base, "verdict": verdict(rows), "rows": rows, **more}
+def answer_of(*arguments: Any) -> str:
+    return str(report_of(rows_of(*arguments))["verdict"])
 
 
 @pytest.mark.parametrize(
@@ -102,35 +135,76 @@ def report_of(rows: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
     ],
 )
 def test_the_first_sentence_answers(wrong: int, of: int, student_ms: float, answer: str) -> None:
-    assert re.search(answer, verdict(rows_of(wrong, of, student_ms)))
+    assert re.search(answer, answer_of(wrong, of, student_ms))
 
 
 def test_as_good_on_average_but_on_other_examples_is_not_settled() -> None:
     rows = rows_of(10, 100)
     rows[-1]["accuracy_minus_teacher"] = {"difference": -0.01, "ci95": [-0.08, 0.06]}
-    assert re.search(r"^Probably ship .*, but 100 examples are too few to be sure", verdict(rows))
+    text = verdict(report_of(rows))
+    assert re.search(r"^Probably ship .*, but 100 examples are too few to be sure", text)
 
 
 def test_the_verdict_quotes_both_ratios() -> None:
-    text = verdict(rows_of(100, 1000))
-    assert "100.0 ms with a cached prefix (10.0 times as fast)" in text
-    assert "1000.0 ms naively (100.0 times)" in text
+    text = answer_of(100, 1000)
+    assert "100.0 ms with the prompt cached (10.0 times as fast)" in text
+    assert "1000.0 ms with it read each time (100.0 times as fast)" in text
+
+
+def test_the_prompt_on_the_students_own_runtime_is_the_rival() -> None:
+    report = synthetic_report()
+    text = verdict(report)
+    rival, student = (row_of(report, name) for name in (ONNX_CACHED, STUDENT))
+    assert rival is not None and student is not None
+    assert f"{rival['latency_ms']['p50']:.1f} ms with the prompt cached" in text
+    assert f"`{ONNX_CACHED}`" in text
+    student["faster_than"]["cached"]["ratio"] = 0.9
+    assert verdict(report).startswith("Keep prompting: `cd-lora-int8` is not faster")
+    assert "0.9 times as fast" in verdict(report)
+
+
+def test_accuracy_is_against_the_reference_of_the_report() -> None:
+    report = synthetic_report()
+    assert "(accuracy 0.739 against 0.754, difference -0.015" in verdict(report)
+    assert "no advice" in verdict({**report, "reference": "left out"})
+
+
+def test_what_was_only_fine_tuned_is_not_the_student() -> None:
+    report = synthetic_report()
+    pbft = row_of(report, "pbft-lora-int8")
+    assert pbft is not None
+    pbft["accuracy_minus_teacher"] = {"difference": 0.1, "ci95": [0.05, 0.15]}
+    pbft["latency_ms"]["p50"] = 1.0
+    assert f"`{STUDENT}`" in verdict(report)
+    report["rows"] = [row for row in report["rows"] if row["role"] != "student"]
+    assert verdict(report).startswith("Ship the student: `pbft-lora-int8`")
+
+
+def test_an_older_report_is_compared_with_the_prompt_of_its_own() -> None:
+    report = report_of(rows_of(100, 1000))
+    older = {key: value for key, value in report.items() if key != "reference"}
+    for row in older["rows"]:
+        del row["faster_than"], row["rounds"], row["draws"], row["groups"]
+    assert verdict(older) == report["verdict"]
+    student = complete(older)["rows"][-1]
+    assert student["faster_than"]["naive"] == {"system": TEACHER, "ratio": 100}
+    assert student["rounds"][0]["p50_ms"] == 10
 
 
 def test_of_two_good_bundles_the_faster_one_is_meant() -> None:
     rows = rows_of(100, 1000)
     other = {**rows[-1], "system": "quick", "latency_ms": {**rows[-1]["latency_ms"], "p50": 2.0}}
-    assert "`quick`" in verdict([*rows, other])
+    assert "`quick`" in verdict(report_of([*rows, other]))
     bad = {
         **other,
         "accuracy": 0.5,
         "accuracy_minus_teacher": {"difference": -0.4, "ci95": [-1, 0]},
     }
-    assert "`student`" in verdict([*rows, bad])
+    assert "`student`" in verdict(report_of([*rows, bad]))
 
 
 def test_without_a_prompt_there_is_no_advice() -> None:
-    assert "no advice" in verdict(rows_of(1, 10)[-1:])
+    assert "no advice" in verdict(report_of(rows_of(1, 10)[-1:]))
 
 
 def test_naive_rows_borrow_their_accuracy_but_not_their_speed() -> None:
@@ -146,25 +220,27 @@ def test_naive_rows_borrow_their_accuracy_but_not_their_speed() -> None:
 
 
 def test_columns_are_put_in_the_tasks_order() -> None:
-    swapped = result(0, 10, 1.0, labels=["no", "yes"], scores={"main": [[0.0, 2.0]] * 10})
-    main = EvalSet("main", "validation", ({},) * 10, ("yes",) * 10, 10)
-    (row,) = make_rows([system("student", "bundle")], {"student": swapped}, [main], LABELS, 0)
+    answered = {"labels": ["no", "yes"], "scores": {"main": [[0.0, 2.0]] * 10}}
+    found = measured(system("student", "bundle"), 0, 10, 1.0, **answered)
+    (row,) = make_rows([found], [eval_set(10)], LABELS, None)
     assert row["accuracy"] == 1.0
 
 
 def test_calibration_takes_a_preferred_label_back() -> None:
     # Every input leans to `no`, half of them less so: only those are `yes` once that is known.
     scores = [[0.0, 1.0]] * 5 + [[0.0, 3.0]] * 5
-    main = EvalSet("main", "validation", ({},) * 10, ("yes",) * 5 + ("no",) * 5, 10)
-    measured = result(0, 10, 1.0, scores={"main": scores}, calibration=scores)
+    answered = {"scores": {"main": scores}, "calibration": scores}
     for kind, expected in (("icl", 1.0), ("bundle", 0.5)):
         role = TEACHER_CACHED if kind == "icl" else "student"
-        (row,) = make_rows([system(role, kind)], {role: measured}, [main], LABELS, 4)
+        found = measured(system(role, kind), 0, 10, 1.0, **answered)
+        (row,) = make_rows([found], [eval_set(10, 5)], LABELS, None)
         assert (row["accuracy"], row["accuracy_uncalibrated"]) == (expected, 0.5)
 
 
 def test_compare_counts_what_differs() -> None:
-    one, other = result(0, 3, 1.0), result(1, 3, 1.0)
+    one, other = (
+        measured(system("student", "bundle"), wrong, 3, 1.0).rounds[0] for wrong in (0, 1)
+    )
     assert compare(one, other) == {"examples": 3, "label_mismatches": 1, "max_abs_logit_diff": 2.0}
     assert compare(one, one)["max_abs_logit_diff"] == 0
 
@@ -180,26 +256,41 @@ def test_markdown_leads_with_the_answer_and_its_tables_are_square() -> None:
     assert answer.startswith("Ship the student")
     assert "- a note" in text and "Some CPU" in text and "0.500 [0.400, 0.600]" in text
     tables = re.findall(r"(?:^\|.*\|\n?)+", text, re.MULTILINE)
-    assert len(tables) == 3
+    assert len(tables) == 5  # results, against the prompt, accuracy, out of domain, time
     for one in tables:
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in one.splitlines()}) == 1
 
 
+def test_markdown_holds_all_that_was_measured() -> None:
+    text = markdown(synthetic_report())
+    for words in (
+        "1.06 times its fastest round's (median over systems), 1.12 times at most (`llama.cpp`)",
+        "-0.015 [-0.036, +0.006] | 0.410 (60:75)",
+        "0.751 ± 0.017 (3)",
+        "## hans by group",
+        "| lexical_overlap (entailed) |",
+        f"x ({ONNX_CACHED}) |",
+        "Training: `pbft-lora-int8` 482 s, 2100 MB of memory at most; ",
+    ):
+        assert words in text
+
+
 def test_a_skipped_cached_row_leaves_its_naive_row_without_accuracy() -> None:
-    main = EvalSet("main", "validation", ({},) * 10, ("yes",) * 10, 10)
-    results = {TEACHER: {"skipped": "too long"}, TEACHER_CACHED: {"skipped": "too long"}}
-    results |= {"student": result(0, 10, 1.0)}
-    systems = [system(TEACHER), system(TEACHER_CACHED), system("student", "bundle")]
-    (row,) = make_rows(systems, results, [main], LABELS, 4)
-    assert row["system"] == "student" and row["agreement_with_teacher"] is None
-    assert "no advice" in markdown(report_of([row]))
+    found = [
+        measured(system(TEACHER), 0, 10, 1.0, evaluated=False),
+        measured(system("student", "bundle"), 0, 10, 1.0),
+    ]
+    rows = make_rows(found, [eval_set(10)], LABELS, find_reference(found))
+    assert rows[0]["accuracy"] is None and rows[1]["agreement_with_teacher"] is None
+    text = markdown(report_of(rows))
+    assert "no advice" in text and f"| {TEACHER} | - |" in text
 
 
 def test_a_busy_machine_is_said() -> None:
     rows = rows_of(100, 1000)
     assert "busy" not in markdown(report_of(rows))
-    rows[-1]["load_average_before"] = 6.0
-    assert "busy with other work before student (load 6.0)" in markdown(report_of(rows))
+    rows[-1]["rounds"][0]["load_average_before"] = 6.0
+    assert "busy with other work before `student` (load 6.0)" in markdown(report_of(rows))
 
 
 def test_terminal_table_shows_names_as_they_are() -> None:
@@ -211,17 +302,24 @@ def test_terminal_table_shows_names_as_they_are() -> None:
     assert "[red]x" in shown and "0.900" in shown and TEACHER_CACHED in shown
 
 
+def test_every_row_stands_in_one_group_in_the_order_given() -> None:
+    rows = [*synthetic_report()["rows"], {"system": "x", "role": "something-new"}]
+    found = {heading: [row["system"] for row in some] for heading, some in groups(rows)}
+    assert next(iter(found)) == "The teacher's prompt" and found["something-new"] == ["x"]
+    assert sorted(name for names in found.values() for name in names) == sorted(
+        row["system"] for row in rows
+    )
+
+
 def test_baselines_follow_the_models_that_are_known() -> None:
     pytest.importorskip("torch")
-    names = [one.name for one in list_systems([], Models("teacher", None), None)]
-    assert names == [TEACHER, TEACHER_CACHED]
-    names = [one.name for one in list_systems([], Models("teacher", "base"), None)]
-    assert names == list(BASELINES)
-    names = [one.name for one in list_systems([], Models("teacher", "base"), [TEACHER])]
-    assert names == [TEACHER, TEACHER_CACHED]
-    assert list_systems([], Models("teacher", "base"), []) == ()
+    known = Models("teacher", "base")
+    assert choose_roles(Models("teacher", None), None) == (TEACHER, TEACHER_CACHED)
+    assert choose_roles(known, None) == BASELINES
+    assert choose_roles(known, [TEACHER]) == (TEACHER, TEACHER_CACHED)
+    assert choose_roles(known, []) == ()
     with pytest.raises(InputError, match="give --student"):
-        list_systems([], Models("teacher", None), ["same-size-zero-shot"])
+        choose_roles(Models("teacher", None), ["same-size-zero-shot"])
 
 
 def test_bfloat16_only_where_it_is_faster() -> None:
@@ -232,9 +330,9 @@ def test_bfloat16_only_where_it_is_faster() -> None:
 
 def test_percentiles_are_of_the_raw_values() -> None:
     raw = np.random.default_rng(0).gamma(2.0, 10.0, 200).tolist()
-    main = EvalSet("main", "validation", ({},) * 3, ("yes",) * 3, 3)
-    measured = result(0, 3, 1.0, latency_ms=raw)
-    (row,) = make_rows([system("student", "bundle")], {"student": measured}, [main], LABELS, 0)
+    found = measured(system("student", "bundle"), 0, 3, 1.0)
+    found = Measured(found.system, [{**found.rounds[0], "latency_ms": raw}], found.evaluation)
+    (row,) = make_rows([found], [eval_set(3)], LABELS, None)
     assert row["latency_ms"]["p50"] == np.median(raw)
     assert row["latency_ms"]["raw"] == raw
     assert np.mean(np.array(raw) <= row["latency_ms"]["p95"]) == pytest.approx(0.95, abs=0.01)

@@ -1,0 +1,115 @@
+"""The report page in a real browser: it shows, quietly, on wide and narrow screens, by day and
+by night."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+pytest.importorskip("matplotlib")
+pytest.importorskip("selenium")
+
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+
+from edgecd.bench.publish import write_reports
+from edgecd.bench.verdict import verdict
+from tests.reports import synthetic_report
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+CHROMEDRIVER = shutil.which("chromedriver")
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+FIGURES = """return [...document.querySelectorAll("figure svg")].map(svg => {
+  const box = svg.getBoundingClientRect(); return [box.width, box.height]; })"""
+COLORS = """const style = getComputedStyle(document.body);
+  const ink = getComputedStyle(document.querySelector("figure svg text")).fill;
+  return [style.backgroundColor, style.color, ink]"""
+# Texts of figures that stick out of their drawing.
+CUT_OFF = """return [...document.querySelectorAll("figure svg")].flatMap(svg => {
+  const box = svg.getBoundingClientRect();
+  return [...svg.querySelectorAll("text")].filter(text => {
+    const one = text.getBoundingClientRect();
+    return one.left < box.left - 2 || one.right > box.right + 2
+      || one.top < box.top - 2 || one.bottom > box.bottom + 2;
+  }).map(text => text.textContent) })"""
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("report")
+    report = synthetic_report()
+    report["rows"][-1]["system"] = "a-bundle-with-a-very-long-name-" * 3
+    report["verdict"] = verdict(report)
+    write_reports(report, folder)
+    return (folder / "report.html").as_uri()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    if CHROMIUM is None or CHROMEDRIVER is None:
+        pytest.skip("needs chromium and chromedriver on PATH (apt: chromium, chromium-driver)")
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in FLAGS:
+        options.add_argument(flag)
+    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('profile')}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(CHROMEDRIVER))
+    driver.set_page_load_timeout(120)
+    yield driver
+    driver.quit()
+
+
+def show(browser: Any, address: str, width: int, scheme: str) -> None:
+    screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+    feature = {"name": "prefers-color-scheme", "value": scheme}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+    browser.get(address)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_page_renders(browser: Any, address: str, width: int, scheme: str) -> None:
+    show(browser, address, width, scheme)
+    assert browser.title == "Benchmark: mnli-binary"
+    assert browser.get_log("browser") == []
+    sizes = browser.execute_script(FIGURES)
+    assert len(sizes) >= 7 and all(w > 100 and h > 100 for w, h in sizes)
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    assert browser.execute_script(CUT_OFF) == []
+
+
+def test_the_night_is_dark_and_everything_is_legible_in_it(browser: Any, address: str) -> None:
+    shades = {}
+    for scheme in ("light", "dark"):
+        show(browser, address, 1280, scheme)
+        found = browser.execute_script(COLORS)
+        levels = [
+            sum(map(int, color.removeprefix("rgb(").strip(")").split(","))) for color in found
+        ]
+        shades[scheme] = levels
+        paper, *inks = levels
+        assert all(abs(ink - paper) > 400 for ink in inks)
+    assert shades["light"][0] > 600 > 200 > shades["dark"][0]
+
+
+def test_wide_tables_scroll_in_their_own_box(browser: Any, address: str) -> None:
+    show(browser, address, 390, "light")
+    overflow = browser.execute_script(
+        "const box = document.querySelector('.scroll'); box.scrollLeft = 200;"
+        "return [box.scrollWidth > box.clientWidth, box.scrollLeft]"
+    )
+    assert overflow == [True, 200]
