@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -71,6 +72,22 @@ def bootstrap_interval(
     tail = (1 - level) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
     return float(low), float(high)
+
+
+def mcnemar_p(one_right: ArrayLike, other_right: ArrayLike) -> float:
+    """Two-sided exact McNemar test: the chance of so uneven a split if both were equally good.
+
+    Both are true where that system is right, on the same examples. Of the examples on which
+    only one is right, each is as likely to be the one's as the other's under the hypothesis
+    (https://doi.org/10.1007/BF02295996, the exact binomial form).
+    """
+    ours, theirs = _pair(one_right, other_right)
+    ours, theirs = ours.astype(bool), theirs.astype(bool)
+    only_ours, only_theirs = int(np.sum(ours & ~theirs)), int(np.sum(theirs & ~ours))
+    count, fewer = only_ours + only_theirs, min(only_ours, only_theirs)
+    # Whole numbers of any size: exact, and divided only at the end.
+    tail = sum(math.comb(count, k) for k in range(fewer + 1))
+    return min(1.0, float(2 * tail / 2**count))
 
 
 def log_softmax(scores: ArrayLike) -> NDArray[np.float64]:

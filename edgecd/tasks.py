@@ -16,16 +16,21 @@ from edgecd.readers import Row, read_rows
 BUILTIN_FOLDER = Path(__file__).parent / "builtin_tasks"
 SPLITS = ("train", "validation", "test")
 _TOP_KEYS = {"name", "template", "labels", "data", "description"}
-_DATA_KEYS = {*SPLITS, "hub", "config", "generator", "label_map", "fields", "label_column"}
+_DATA_KEYS = {*SPLITS, "hub", "config", "generator", "label_map", "fields", "label_column", "group"}
+GROUP_COLUMN = "heuristic"  # as HANS names it
 
 
 @dataclass(frozen=True)
 class Example:
-    """One input; `label` is None when nobody knows it."""
+    """One input; `label` is None when nobody knows it.
+
+    `group` is the kind of input, where the data tell kinds apart: accuracy is told for each.
+    """
 
     id: str
     fields: Mapping[str, str]
     label: str | None
+    group: str | None = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,7 @@ class Task:
     label_map: Mapping[str, str] = field(default_factory=dict)
     columns: Mapping[str, str] = field(default_factory=dict)
     label_column: str = "label"
+    group_column: str = GROUP_COLUMN
     source: str = ""
 
     @property
@@ -140,6 +146,7 @@ def parse_task(table: Mapping[str, Any], path: Path) -> Task:
         label_map=label_map,
         columns=_texts(data.get("fields", {}), f"{where}: [data.fields]"),
         label_column=str(data.get("label_column", "label")),
+        group_column=str(data.get("group", GROUP_COLUMN)),
         source=str(path.resolve()) if path.parent != BUILTIN_FOLDER else path.stem,
     )
 
@@ -168,7 +175,13 @@ def read_split(task: Task, split: str, limit: int | None = None) -> Split:
             _refuse_misspelt(task, label, row.where)
             dropped[label] = dropped.get(label, 0) + 1
             continue
-        example = Example(_id_of(row, split), _fields_of(task, row), label)
+        group = row.values.get(task.group_column)
+        example = Example(
+            _id_of(row, split),
+            _fields_of(task, row),
+            label,
+            None if group is None else str(group),
+        )
         if example.id in seen:
             raise InputError(
                 f"{row.where}: id {example.id!r} was used at {seen[example.id]}: ids must be unique"

@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edgecd.bundle import MANIFEST, read_manifest
 from edgecd.demonstrations import draw_demonstrations
 from edgecd.errors import InputError
@@ -21,13 +24,23 @@ _EVALUATION_SPLITS = ("validation", "test", "ood")
 
 @dataclass(frozen=True)
 class EvalSet:
-    """Labelled inputs of one split; `available` is how many the split has."""
+    """Labelled inputs of one split; `available` is how many the split has.
+
+    `groups` holds the kind of each input, where the data tell it; `label_order` the task's labels.
+    """
 
     name: str
     split: str
     inputs: tuple[Mapping[str, str], ...]
     labels: tuple[str, ...]
+    groups: tuple[str | None, ...]
+    label_order: tuple[str, ...]
     available: int
+
+    @property
+    def columns(self) -> NDArray[np.int64]:
+        """The place of each right label in `label_order`, [examples]."""
+        return np.array([self.label_order.index(label) for label in self.labels], np.int64)
 
 
 def evaluation_sets(
@@ -38,9 +51,10 @@ def evaluation_sets(
     A task's own `ood` split is one of them. Raises InputError for a task out of domain that has
     other labels or fields than `task`, as its figures would answer another question.
     """
-    sets = [_read_set(task, task.name, split or _default_split(task), limit)]
+    labels = task.labels
+    sets = [_read_set(task, task.name, split or _default_split(task), limit, labels)]
     if "ood" in task.splits and sets[0].split != "ood":
-        sets.append(_read_set(task, "ood", "ood", limit))
+        sets.append(_read_set(task, "ood", "ood", limit, labels))
     for other in ood:
         if set(other.labels) != set(task.labels):
             raise InputError(
@@ -53,7 +67,7 @@ def evaluation_sets(
                 f"--ood {other.name}: it has no field {', '.join(sorted(missing))}, which the "
                 f"template of {task.name} needs: map it in its [data.fields], or leave it out"
             )
-        sets.append(_read_set(other, other.name, _default_split(other), limit))
+        sets.append(_read_set(other, other.name, _default_split(other), limit, labels))
     names = [one.name for one in sets]
     for name in names:
         if names.count(name) > 1:
@@ -79,9 +93,11 @@ def demonstrations_for(folder: Path) -> tuple[Shot, ...] | None:
     return tuple(shots)
 
 
-def draw_shots(task: Task, train: Sequence[Example], shots: int, seed: int) -> tuple[Shot, ...]:
+def draw_shots(
+    task: Task, train: Sequence[Example], shots: int, seed: int, draw: int = 0
+) -> tuple[Shot, ...]:
     """The demonstrations that a training with this seed shows its teacher."""
-    chosen = draw_demonstrations(train, task.labels, shots, seed)
+    chosen = draw_demonstrations(train, task.labels, shots, seed, draw)
     return tuple((example.fields, str(example.label)) for example in chosen)
 
 
@@ -120,7 +136,9 @@ def _default_split(task: Task) -> str:
     return found
 
 
-def _read_set(task: Task, name: str, split: str, limit: int | None) -> EvalSet:
+def _read_set(
+    task: Task, name: str, split: str, limit: int | None, label_order: tuple[str, ...]
+) -> EvalSet:
     known = [example for example in read_split(task, split).examples if example.label is not None]
     if not known:
         raise InputError(f"{split} of task {task.name!r} has no labels to evaluate on")
@@ -134,5 +152,7 @@ def _read_set(task: Task, name: str, split: str, limit: int | None) -> EvalSet:
         split,
         tuple(dict(example.fields) for example in chosen),
         tuple(str(example.label) for example in chosen),
+        tuple(example.group for example in chosen),
+        label_order,
         len(known),
     )

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 import transformers
 
-from edgecd.bench.worker import Fields, Loaded, SkippedError
+from edgecd.bench.worker import Fields, Loaded, Shots, SkippedError
 from edgecd.distill.models import (
     LanguageModel,
     check_context_fits,
@@ -21,6 +21,7 @@ from edgecd.distill.models import (
 )
 from edgecd.distill.teacher import (
     Prefix,
+    Scorer,
     context_ids,
     label_logits,
     make_scorer,
@@ -60,43 +61,42 @@ def load(spec: Mapping[str, Any], import_ms: float) -> Loaded:
     scorer = make_scorer(lm, template)
     load_ms = (time.perf_counter() - started) * 1e3
 
-    prompted, cached = spec["system"]["prompted"], spec["system"]["cached"]
-    context: list[int] = []
-    if prompted:
-        context = context_ids(scorer, template.render_context(spec["shots"]))
-    try:
-        check_context_fits(lm, len(context), spec["max_length"])
-    except InputError as bad:
-        raise SkippedError(str(bad)) from None
-    prefix: Prefix | None = None
-    context_ms = None
-    if cached:
-        started = time.perf_counter()
-        prefix = read_context(scorer, context)
-        context_ms = (time.perf_counter() - started) * 1e3
-    before = [] if cached else context
+    cached = spec["system"]["cached"]
+    batch_size = _BATCH[device.type]
+
+    def read(shots: Shots) -> tuple[list[int], Prefix | None]:
+        """(tokens to read before each query, what was read once)"""
+        context = context_ids(scorer, template.render_context(shots)) if shots else []
+        try:
+            check_context_fits(lm, len(context), spec["max_length"])
+        except InputError as bad:
+            raise SkippedError(str(bad)) from None
+        return (context, None) if not cached else ([], read_context(scorer, context))
+
+    started = time.perf_counter()
+    before, prefix = read(spec["shots"])
+    context_ms = (time.perf_counter() - started) * 1e3 if cached else None
 
     def ids(fields: Fields) -> list[int]:
-        query = encode_prompt(lm.text_tokenizer, template, fields, spec["max_length"], prompted)
-        return before + query.ids
+        after = bool(spec["shots"])
+        return encode_prompt(lm.text_tokenizer, template, fields, spec["max_length"], after).ids
 
     def answer(fields: Fields) -> list[float]:
-        row: list[float] = label_logits(scorer, [ids(fields)], prefix)[0].tolist()
+        row: list[float] = label_logits(scorer, [before + ids(fields)], prefix)[0].tolist()
         return row
 
     def answer_all(inputs: Sequence[Fields]) -> list[list[float]]:
-        rows: list[list[float]] = [[] for _ in inputs]
-        queries = [ids(fields) for fields in inputs]
-        for places, scores in score_queries(scorer, queries, prefix, _BATCH[device.type]):
-            for place, row in zip(places, scores.tolist(), strict=True):
-                rows[place] = row
-        return rows
+        return _scores(scorer, [before + ids(fields) for fields in inputs], prefix, batch_size)
+
+    def answer_after(shots: Shots, inputs: Sequence[Fields]) -> list[list[float]]:
+        anew, once = read(shots)
+        return _scores(scorer, [anew + ids(fields) for fields in inputs], once, batch_size)
 
     return Loaded(
         answer=answer,
-        answer_all=None if prompted and not cached else answer_all,
-        batch_size=_BATCH[device.type],
-        tokens=lambda fields: len(ids(fields)),
+        answer_all=answer_all,
+        batch_size=batch_size,
+        tokens=lambda fields: len(before) + len(ids(fields)),
         facts={
             "runtime": "torch",
             "runtime_version": torch.__version__,
@@ -105,12 +105,23 @@ def load(spec: Mapping[str, Any], import_ms: float) -> Loaded:
             "labels": list(template.labels),
             "parameters": sum(weights.numel() for weights in lm.model.parameters()),
             "disk_bytes": _disk_bytes(lm),
-            "context_tokens": len(context),
+            "context_tokens": len(before) if prefix is None else prefix.length,
             "import_ms": import_ms,
             "load_ms": load_ms,
             "context_ms": context_ms,
         },
+        answer_after=answer_after if spec["shots"] else None,
     )
+
+
+def _scores(
+    scorer: Scorer, queries: Sequence[list[int]], prefix: Prefix | None, batch_size: int
+) -> list[list[float]]:
+    rows: list[list[float]] = [[] for _ in queries]
+    for places, scores in score_queries(scorer, queries, prefix, batch_size):
+        for place, row in zip(places, scores.tolist(), strict=True):
+            rows[place] = row
+    return rows
 
 
 def _disk_bytes(lm: LanguageModel) -> int | None:

@@ -1,89 +1,90 @@
-"""From what a process measured to a row of the report: all figures are worked out here."""
+"""From what processes measured to the rows of the report: all figures are worked out here."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import mean, median
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from edgecd.bench.answers import Result, draw_spread, judge, quality
 from edgecd.bench.data import EvalSet
-from edgecd.bench.systems import TEACHER_CACHED, System
-from edgecd.metrics import (
-    accuracy,
-    agreement,
-    bootstrap_interval,
-    expected_calibration_error,
-    log_softmax,
-    macro_f1,
-)
-
-Result = Mapping[str, Any]
+from edgecd.bench.systems import TEACHER, TEACHER_CACHED, System
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A system's answers: per set, log-probabilities [examples, labels] in the task's order,
-    calibrated where the system is a prompt, and as they came."""
+class Measured:
+    """What is known of one system: its timed rounds, and its answers where it was asked.
 
-    log_probabilities: Mapping[str, NDArray[np.float64]]
-    uncalibrated: Mapping[str, NDArray[np.float64]]
-    calibrated_on: int  # inputs; 0 when not calibrated
-
-    def predicted(self, name: str) -> NDArray[np.int64]:
-        """Columns of the answers on one set."""
-        columns: NDArray[np.int64] = self.log_probabilities[name].argmax(axis=-1)
-        return columns
-
-
-def judge(system: System, result: Result, labels: Sequence[str]) -> Judged:
-    """Order the columns as the task's labels, and calibrate a prompt as a distillation does.
-
-    Calibration takes off each label's mean log-probability over inputs whose labels nobody saw.
+    `evaluation` is None for a system whose answers are another's.
     """
-    order = [result["labels"].index(label) for label in labels]
-    plain = {
-        name: log_softmax(np.array(scores)[:, order]) for name, scores in result["scores"].items()
-    }
-    sample = result["calibration"] or []
-    if system.kind != "icl" or not sample:
-        return Judged(plain, plain, 0)
-    mean = log_softmax(np.array(sample)[:, order]).mean(axis=0)
-    return Judged(
-        {name: log_softmax(table - mean) for name, table in plain.items()}, plain, len(sample)
-    )
+
+    system: System
+    rounds: Sequence[Result]
+    evaluation: Result | None
 
 
 def make_rows(
-    systems: Sequence[System],
-    results: Mapping[str, Result],
+    measured: Sequence[Measured],
     sets: Sequence[EvalSet],
     labels: Sequence[str],
-    shots: int,
+    reference: str | None,
 ) -> list[dict[str, Any]]:
-    """The report's rows, in the order of `systems`; those that were skipped have none."""
-    done = [system for system in systems if "skipped" not in results[system.name]]
+    """The report's rows in the order given; `reference` is the system to compare answers with."""
+    by_name = {one.system.name: one for one in measured}
     judged = {
-        system.name: judge(system, results[system.name], labels)
-        for system in done
-        if results[system.name]["scores"] is not None
+        name: judge(one.system, one.evaluation, labels)
+        for name, one in by_name.items()
+        if one.evaluation is not None
     }
-    teacher = judged.get(TEACHER_CACHED)
     rows = []
-    for system in done:
-        answers = judged.get(system.accuracy_from or system.name)
-        row = _speed(system, results[system.name], shots if system.prompted else 0)
-        row |= _quality(system, answers, teacher, sets, labels)
-        row["accuracy_from"] = system.accuracy_from
+    for one in measured:
+        source = one.system.accuracy_from
+        row = _speed(one)
+        row |= quality(judged.get(source or one.system.name), judged.get(reference or ""), sets)
+        asked = by_name.get(source or one.system.name)
+        row["draws"] = draw_spread(asked.evaluation if asked else None, sets[0], labels)
+        row["accuracy_from"] = source
         row["naive_equals_cached"] = (
-            compare(results[system.name], results[system.accuracy_from])
-            if system.accuracy_from
-            else None
+            compare(one.rounds[0], by_name[source].rounds[0]) if source in by_name else None
         )
+        row["faster_than"] = {
+            what: _faster(one, _rival(one.system, role, measured))
+            for what, role in (("naive", TEACHER), ("cached", TEACHER_CACHED))
+        }
         rows.append(row)
     return rows
+
+
+def find_reference(measured: Sequence[Measured]) -> str | None:
+    """The teacher's cached prompt that was asked most: all sets before the task's own alone, then
+    most shots, then PyTorch before other runtimes; None when there is none."""
+    found = [
+        one for one in measured if one.system.role == TEACHER_CACHED and one.evaluation is not None
+    ]
+    if not found:
+        return None
+
+    def worth(one: Measured) -> tuple[int, int, bool]:
+        asked = len((one.evaluation or {})["scores"])
+        return asked, one.system.shots, one.system.precision is None
+
+    return max(found, key=worth).system.name
+
+
+def noise(measured: Sequence[Measured]) -> dict[str, Any] | None:
+    """How far rounds differ: the slowest p50 over the fastest, usual and worst; None for one."""
+    spreads = {one.system.name: _spread(one.rounds) for one in measured if len(one.rounds) > 1}
+    if not spreads:
+        return None
+    worst = max(spreads, key=lambda name: spreads[name])
+    return {
+        "p50_spread_median": median(spreads.values()),
+        "p50_spread_max": spreads[worst],
+        "worst": worst,
+    }
 
 
 def compare(naive: Result, cached: Result) -> dict[str, Any]:
@@ -97,95 +98,76 @@ def compare(naive: Result, cached: Result) -> dict[str, Any]:
     }
 
 
-def _speed(system: System, result: Result, shots: int) -> dict[str, Any]:
-    latencies_ms = result["latency_ms"]
+def _speed(one: Measured) -> dict[str, Any]:
+    system, first = one.system, one.rounds[0]
+    latencies_ms = [value for found in one.rounds for value in found["latency_ms"]]
     p50, p95, p99 = np.percentile(latencies_ms, [50, 95, 99]).tolist()
-    batched = result["throughput_per_s"] is not None and result["batch_size"] > 1
+    evaluation = one.evaluation or {}
+    batch = int(evaluation.get("batch_size", 1))
+    energy = [found["energy_j_per_query"] for found in one.rounds]
     return {
         "system": system.name,
         "kind": system.kind,
         "role": system.role,
-        "precision": result["precision"],
-        "runtime": result["runtime"],
-        "runtime_version": result["runtime_version"],
-        "provider": result["provider"],
-        "threads": result["threads"],
-        "shots_in_input": shots,
-        "tokens_per_query_mean": result["tokens_per_query_mean"],
-        "context_tokens": result["context_tokens"],
-        "parameters": result["parameters"],
-        "disk_bytes": result["disk_bytes"],
-        "peak_rss_bytes": result["peak_rss_bytes"],
-        "peak_rss_evaluation_bytes": result.get("peak_rss_evaluation_bytes"),
-        "peak_gpu_bytes": result["peak_gpu_bytes"],
-        "import_ms": result["import_ms"],
-        "load_ms": result["load_ms"],
-        "context_ms": result["context_ms"],
-        "first_call_ms": result["first_call_ms"],
-        "latency_ms": {"p50": p50, "p95": p95, "p99": p99, "raw": latencies_ms},
-        "throughput_per_s": (
-            result["throughput_per_s"] if batched else 1e3 / float(np.mean(latencies_ms))
-        ),
-        "throughput_batch": result["batch_size"] if batched else 1,
-        "load_average_before": result.get("load_average_before"),
-        "modules": result["modules"],
-    }
-
-
-def _quality(
-    system: System,
-    answers: Judged | None,
-    teacher: Judged | None,
-    sets: Sequence[EvalSet],
-    labels: Sequence[str],
-) -> dict[str, Any]:
-    main, *others = sets
-    if answers is None:  # the cached row that it would come from was skipped
-        return {
-            **dict.fromkeys(
-                ("accuracy", "accuracy_ci95", "accuracy_uncalibrated", "macro_f1", "ece")
-            ),
-            "examples": 0,
-            "calibration_inputs": 0,
-            "agreement_with_teacher": None,
-            "accuracy_minus_teacher": None,
-            "ood_accuracy": {one.name: None for one in others},
-        }
-    truth = _columns(main, labels)
-    predicted = answers.predicted(main.name)
-    row: dict[str, Any] = {
-        "accuracy": accuracy(predicted, truth),
-        "accuracy_ci95": list(bootstrap_interval(predicted == truth)),
-        "accuracy_uncalibrated": accuracy(answers.uncalibrated[main.name].argmax(-1), truth),
-        "macro_f1": macro_f1(predicted, truth),
-        "ece": expected_calibration_error(np.exp(answers.log_probabilities[main.name]), truth),
-        "examples": len(truth),
-        "calibration_inputs": answers.calibrated_on,
-        "agreement_with_teacher": None,
-        "accuracy_minus_teacher": None,
-        "ood_accuracy": {
-            one.name: _one_ood(answers.predicted(one.name), _columns(one, labels)) for one in others
+        **{key: first[key] for key in ("precision", "runtime", "runtime_version", "provider")},
+        "threads": first["threads"],
+        "shots_in_input": system.shots,
+        "tokens_per_query_mean": first["tokens_per_query_mean"],
+        **{key: first[key] for key in ("context_tokens", "parameters", "disk_bytes")},
+        "peak_rss_bytes": max(found["peak_rss_bytes"] for found in one.rounds),
+        "peak_rss_evaluation_bytes": evaluation.get("peak_rss_evaluation_bytes"),
+        "peak_gpu_bytes": first["peak_gpu_bytes"],
+        **{
+            key: None if first[key] is None else median(found[key] for found in one.rounds)
+            for key in ("import_ms", "load_ms", "context_ms", "first_call_ms")
         },
+        "latency_ms": {"p50": p50, "p95": p95, "p99": p99, "raw": latencies_ms},
+        "rounds": [
+            {
+                "p50_ms": median(found["latency_ms"]),
+                **{
+                    key: found.get(key)
+                    for key in ("load_ms", "first_call_ms", "load_average_before")
+                },
+            }
+            for found in one.rounds
+        ],
+        "p50_spread": _spread(one.rounds),
+        "energy_j_per_query": None if None in energy else mean(energy),
+        "throughput_per_s": (
+            evaluation["throughput_per_s"] if batch > 1 else 1e3 / float(np.mean(latencies_ms))
+        ),
+        "throughput_batch": batch,
+        "modules": first["modules"],
     }
-    if teacher is not None:
-        taught = teacher.predicted(main.name)
-        row["agreement_with_teacher"] = agreement(predicted, taught)
-        # Paired, on the same examples: much narrower than two intervals side by side.
-        gain = (predicted == truth).astype(float) - (taught == truth)
-        row["accuracy_minus_teacher"] = {
-            "difference": float(gain.mean()),
-            "ci95": list(bootstrap_interval(gain)),
-        }
-    return row
 
 
-def _one_ood(predicted: NDArray[np.int64], truth: NDArray[np.int64]) -> dict[str, Any]:
-    return {
-        "accuracy": accuracy(predicted, truth),
-        "ci95": list(bootstrap_interval(predicted == truth)),
-        "examples": len(truth),
-    }
+def _spread(rounds: Sequence[Result]) -> float:
+    p50s = [median(found["latency_ms"]) for found in rounds]
+    return float(max(p50s) / min(p50s))
 
 
-def _columns(one: EvalSet, labels: Sequence[str]) -> NDArray[np.int64]:
-    return np.array([list(labels).index(label) for label in one.labels])
+def _rival(system: System, role: str, measured: Sequence[Measured]) -> Measured | None:
+    """The teacher's prompt on the system's own runtime where there is one, with most shots."""
+    found = [one for one in measured if one.system.role == role and one.system is not system]
+    if system.role in (TEACHER, TEACHER_CACHED):
+        return None
+    most = max((one.system.shots for one in found), default=0)
+    found = [one for one in found if one.system.shots == most]
+    found.sort(key=lambda one: one.system.runtime != system.runtime)
+    return found[0] if found else None
+
+
+def _faster(one: Measured, rival: Measured | None) -> dict[str, Any] | None:
+    """How many times less time than a rival, on the queries that both were timed on.
+
+    The median over rounds, each of which measured both within minutes.
+    """
+    if rival is None:
+        return None
+    ratios = []
+    for ours, theirs in zip(one.rounds, rival.rounds, strict=False):
+        count = min(len(ours["latency_ms"]), len(theirs["latency_ms"]))
+        p50s = [median(found["latency_ms"][:count]) for found in (ours, theirs)]
+        ratios.append(p50s[1] / p50s[0])
+    return {"system": rival.system.name, "ratio": median(ratios)}

@@ -1,9 +1,9 @@
-"""What is compared: each bundle, and the prompts that it would replace."""
+"""What is compared: each bundle, the prompts that it would replace, and other runtimes."""
 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,26 +20,43 @@ BASELINES = (TEACHER, TEACHER_CACHED, SAME_SIZE, SAME_SIZE_CACHED, ZERO_SHOT)
 # A naive row reads the whole prompt for each query. Its answers are the cached row's, so its
 # accuracy is taken from there, and only its latency is measured.
 ACCURACY_FROM = {TEACHER: TEACHER_CACHED, SAME_SIZE: SAME_SIZE_CACHED}
+TORCH, ONNX = "torch", "onnxruntime"
+RUNTIMES = (ONNX, TORCH)
 _ROLES = {"pbft": "pbft", "mend": "mend"}
+_NEEDED = {TORCH: ("torch", "transformers"), ONNX: ("torch", "transformers", "onnx_ir")}
 
 
 @dataclass(frozen=True)
 class System:
-    """One row. `model` is a bundle folder, or a language model's name; `identity` changes with
-    its weights; `prompted` says that demonstrations stand in its input."""
+    """One row.
+
+    `model` is a bundle folder, a language model's name, or the checkpoint that a peer converts;
+    `identity` changes with its weights. A prompt (`icl`) has `shots` demonstrations in its input,
+    read once where it is `cached`; on onnxruntime it has the `precision` that is asked for.
+    """
 
     name: str
-    kind: Literal["bundle", "icl"]
+    kind: Literal["bundle", "icl", "peer"]
     role: str
     model: str
     identity: Any
-    prompted: bool = False
+    runtime: str = ONNX
+    precision: str | None = None
+    shots: int = 0
     cached: bool = False
+    bundle: str | None = None  # a peer's: the template and the labels are its
 
     @property
     def accuracy_from(self) -> str | None:
         """The system whose answers are this one's too, when it has none of its own."""
-        return ACCURACY_FROM.get(self.role)
+        if self.role not in ACCURACY_FROM:
+            return None
+        return self.name.replace(self.role, ACCURACY_FROM[self.role], 1)
+
+    @property
+    def converted(self) -> bool:
+        """Whether files must be made for it before it can be measured."""
+        return self.kind == "peer" or (self.kind == "icl" and self.runtime == ONNX)
 
 
 @dataclass(frozen=True)
@@ -48,6 +65,21 @@ class Models:
 
     teacher: str | None
     student_base: str | None
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Which prompts to measure: their roles, numbers of demonstrations, and what runs them.
+
+    `few_shots` are smaller numbers of demonstrations, for the teacher alone. `precision` is that
+    of onnxruntime's rows.
+    """
+
+    roles: tuple[str, ...]
+    shots: int
+    few_shots: tuple[int, ...]
+    runtimes: tuple[str, ...]
+    precision: str
 
 
 def known_models(
@@ -60,30 +92,16 @@ def known_models(
     return Models(teacher or made.get("teacher"), student_base or made.get("student"))
 
 
-def list_systems(
-    bundles: Sequence[Path], models: Models, baselines: Sequence[str] | None
-) -> tuple[System, ...]:
-    """Every row in the report's order: baselines, then bundles.
+def choose_roles(models: Models, baselines: Sequence[str] | None) -> tuple[str, ...]:
+    """The roles of the prompts to measure.
 
-    `baselines` None stands for all whose model is known, or none where PyTorch is not
-    installed. A naive row brings its cached row. Raises InputError for an unknown baseline, one
-    without a model, or two systems of one name.
+    None stands for all whose model is known, or none where PyTorch is not installed. A naive
+    row brings its cached row. Raises InputError for an unknown baseline or one without a model.
     """
-    wanted = _wanted(models, baselines)
-    systems = [_icl(role, models) for role in BASELINES if role in wanted]
-    systems += [_bundle(folder) for folder in bundles]
-    names = [system.name for system in systems]
-    for name in names:
-        if names.count(name) > 1:
-            raise InputError(f"two systems are named {name!r}: give each bundle's folder its name")
-    return tuple(systems)
-
-
-def _wanted(models: Models, baselines: Sequence[str] | None) -> set[str]:
     if baselines is None:
-        if any(importlib.util.find_spec(name) is None for name in ("torch", "transformers")):
-            return set()
-        return {role for role in BASELINES if _model_of(role, models) is not None}
+        if not _installed(TORCH):
+            return ()
+        return tuple(role for role in BASELINES if _model_of(role, models) is not None)
     for role in baselines:
         if role not in BASELINES:
             raise InputError(
@@ -93,24 +111,87 @@ def _wanted(models: Models, baselines: Sequence[str] | None) -> set[str]:
         if _model_of(role, models) is None:
             flag = "--teacher" if role in (TEACHER, TEACHER_CACHED) else "--student"
             raise InputError(f"baseline {role!r} needs a model, which no bundle names: give {flag}")
-    return {*baselines, *(ACCURACY_FROM[role] for role in baselines if role in ACCURACY_FROM)}
+    wanted = {*baselines, *(ACCURACY_FROM[role] for role in baselines if role in ACCURACY_FROM)}
+    return tuple(role for role in BASELINES if role in wanted)
 
 
-def _model_of(role: str, models: Models) -> str | None:
-    return models.teacher if role in (TEACHER, TEACHER_CACHED) else models.student_base
+def choose_runtimes(names: Sequence[str] | None) -> tuple[str, ...]:
+    """The runtimes of the prompts; None stands for those that are installed."""
+    if names is None:
+        return tuple(name for name in RUNTIMES if _installed(name))
+    for name in names:
+        if name not in RUNTIMES:
+            raise InputError(
+                f"--prompt-runtimes {name}: choose from {', '.join(RUNTIMES)}"
+                + suggest(name, RUNTIMES)
+            )
+    return tuple(name for name in RUNTIMES if name in names)
 
 
-def _icl(role: str, models: Models) -> System:
+def list_systems(
+    bundles: Sequence[Path],
+    models: Models,
+    prompts: Prompts,
+    peers: Sequence[str] = (),
+    checkpoint: Path | None = None,
+) -> tuple[System, ...]:
+    """Every row in the report's order: prompts, peers, then bundles.
+
+    Peers run `checkpoint`, which the first bundle was made from. Raises InputError for two
+    systems of one name, or peers without a checkpoint.
+    """
+    if peers and checkpoint is None:
+        raise InputError("--peers convert the run's checkpoint: say which run with --run")
+    systems = list(_prompts(models, prompts))
+    systems += [_peer(name, Path(str(checkpoint)), bundles[0]) for name in peers]
+    systems += [_bundle(folder) for folder in bundles]
+    names = [system.name for system in systems]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"two systems are named {name!r}: give each bundle's folder its name")
+    return tuple(systems)
+
+
+def _prompts(models: Models, prompts: Prompts) -> Iterator[System]:
+    for runtime in prompts.runtimes:
+        for role in prompts.roles:
+            yield _icl(role, models, prompts, runtime, 0 if role == ZERO_SHOT else prompts.shots)
+    # Fewer shots are the cheap rival: on one runtime they say enough.
+    for shots in prompts.few_shots:
+        for role in (TEACHER, TEACHER_CACHED):
+            if role in prompts.roles:
+                yield _icl(role, models, prompts, prompts.runtimes[0], shots)
+
+
+def _icl(role: str, models: Models, prompts: Prompts, runtime: str, shots: int) -> System:
     model = _model_of(role, models)
-    assert model is not None  # _wanted saw to it
+    assert model is not None  # choose_roles saw to it
+    precision = prompts.precision if runtime == ONNX else None
+    name = role + (f"-onnx-{precision}" if precision else "")
+    if shots not in (0, prompts.shots):
+        name += f"-{shots}-shots"
     return System(
-        name=role,
+        name=name,
         kind="icl",
         role=role,
         model=model,
         identity=_files_of(model),
-        prompted=role != ZERO_SHOT,
+        runtime=runtime,
+        precision=precision,
+        shots=shots,
         cached=role in ACCURACY_FROM.values(),
+    )
+
+
+def _peer(name: str, checkpoint: Path, bundle: Path) -> System:
+    return System(
+        name=name,
+        kind="peer",
+        role="peer",
+        model=str(checkpoint.resolve()),
+        identity=_files_of(str(checkpoint)),
+        runtime=name,
+        bundle=str(bundle.resolve()),
     )
 
 
@@ -123,6 +204,14 @@ def _bundle(folder: Path) -> System:
         model=str(folder.resolve()),
         identity=sha256_file(folder / MANIFEST),  # it holds the hashes of all the rest
     )
+
+
+def _model_of(role: str, models: Models) -> str | None:
+    return models.teacher if role in (TEACHER, TEACHER_CACHED) else models.student_base
+
+
+def _installed(runtime: str) -> bool:
+    return all(importlib.util.find_spec(name) is not None for name in _NEEDED[runtime])
 
 
 def _files_of(model: str) -> list[tuple[str, int, int]] | None:

@@ -1,4 +1,4 @@
-"""The process that measures one system: `python -m edgecd.bench.worker SPEC RESULT`.
+"""The process that times or evaluates one system: `python -m edgecd.bench.worker SPEC RESULT`.
 
 It imports only what the system needs, so that a bundle's memory and start-up time are those of
 a device without PyTorch.
@@ -13,11 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgecd.bench.energy import energy_j, spent_j
 from edgecd.errors import EdgecdError
 from edgecd.files import read_json, write_json
 from edgecd.memory import peak_rss_bytes
+from edgecd.processes import end_with_parent
 
 Fields = Mapping[str, str]
+Shots = Sequence[tuple[Fields, str]]
 _WATCHED = ("torch", "transformers", "onnxruntime", "onnx", "tokenizers", "numpy")
 
 
@@ -26,75 +29,113 @@ class Loaded:
     """A system ready to answer.
 
     `answer` is one query from text to label scores; `answer_all` many, in batches where batches
-    give the same answers (`batch_size` of them), or None for a system that is only timed.
-    `facts` go into the result as they are; `tokens` counts the tokens of one query's input.
+    give the same answers (`batch_size` of them); `answer_after` many after other demonstrations,
+    for a prompt that can take them. `facts` go into the result as they are; `tokens` counts the
+    tokens that are read for one query.
     """
 
     answer: Callable[[Fields], list[float]]
-    answer_all: Callable[[Sequence[Fields]], list[list[float]]] | None
+    answer_all: Callable[[Sequence[Fields]], list[list[float]]]
     batch_size: int
     tokens: Callable[[Fields], int]
     facts: Mapping[str, Any]
+    answer_after: Callable[[Shots, Sequence[Fields]], list[list[float]]] | None = None
 
 
 class SkippedError(Exception):
     """The system cannot answer this question at all; the text says why."""
 
 
-def measure_system(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Load, first call, warm-up, timed calls, then the evaluation; returns everything measured.
+def work(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Load the system, then time it or evaluate it, as `do` says; returns everything measured.
 
-    `spec`: `system` (fields of System), `template`, `verbalizer`, `shots`, `max_length`,
-    `provider`, `dtype`, `threads`, `warmup`, `timed_calls`, `sets` (name -> inputs, the main one
-    first) and `calibration` (inputs). No label is passed: the process cannot know the answers.
+    `spec`: `do`, `system` (fields of System), `folder` (what was made for a converted system),
+    `template`, `verbalizer`, `shots`, `max_length`, `provider`, `dtype`, `threads`, and what
+    `time_calls` or `evaluate` need. No label is passed: the process cannot know the answers.
     """
-    sets: dict[str, list[Fields]] = spec["sets"]
     try:
-        loaded = _load_icl(spec) if spec["system"]["kind"] == "icl" else _load_bundle(spec)
+        loaded = _load(spec)
     except SkippedError as why:
         return {"skipped": str(why)}
-    queries = next(iter(sets.values()))
+    return time_calls(loaded, spec) if spec["do"] == "time" else evaluate(loaded, spec)
+
+
+def time_calls(loaded: Loaded, spec: Mapping[str, Any]) -> dict[str, Any]:
+    """First call, `warmup` calls, then `timed_calls`, one query at a time from `queries`."""
+    queries: list[Fields] = spec["queries"]
     _, first_call_ms = _timed(loaded.answer, queries[0])
     for place in range(spec["warmup"]):
         loaded.answer(queries[place % len(queries)])
     latencies_ms, answers = [], []
+    energy = energy_j()
     for place in range(spec["timed_calls"]):
         scores, took_ms = _timed(loaded.answer, queries[place % len(queries)])
         latencies_ms.append(took_ms)
         answers.append(scores)
-    result = {
+    spent = spent_j(energy, energy_j())
+    return {
         **loaded.facts,
         "threads": spec["threads"],
         "first_call_ms": first_call_ms,
         "latency_ms": latencies_ms,
         "timed_scores": answers[: len(queries)],
-        # Before the evaluation, whose batches need more than the one query of a device.
+        "energy_j_per_query": None if spent is None else spent / len(latencies_ms),
+        # Of the one query of a device: batches need more.
         "peak_rss_bytes": peak_rss_bytes(),
         "peak_gpu_bytes": _peak_gpu_bytes(),
+        "tokens_per_query_mean": sum(map(loaded.tokens, queries)) / len(queries),
+        "modules": [name for name in _WATCHED if name in sys.modules],
     }
-    result |= _evaluate(loaded, sets, spec["calibration"])
-    result["tokens_per_query_mean"] = sum(map(loaded.tokens, queries)) / len(queries)
-    result["modules"] = [name for name in _WATCHED if name in sys.modules]
-    return result
 
 
-def _evaluate(
-    loaded: Loaded, sets: Mapping[str, list[Fields]], calibration: list[Fields]
-) -> dict[str, Any]:
-    if loaded.answer_all is None:
-        return {"scores": None, "calibration": None, "throughput_per_s": None, "batch_size": 1}
+def evaluate(loaded: Loaded, spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The scores of every input of `sets` and `calibration`, and of `draws` where it can.
+
+    `draws` are other demonstrations; after each, `draw_queries` and `draw_calibration` are asked.
+    """
+    sets: dict[str, list[Fields]] = spec["sets"]
     scores, seconds = {}, 0.0
     for name, inputs in sets.items():
         started = time.perf_counter()
         scores[name] = loaded.answer_all(inputs)
         seconds += time.perf_counter() - started
-    return {
+    result: dict[str, Any] = {
+        "labels": loaded.facts["labels"],
         "scores": scores,
-        "calibration": loaded.answer_all(calibration) if calibration else None,
+        "calibration": loaded.answer_all(spec["calibration"]) if spec["calibration"] else None,
         "throughput_per_s": sum(map(len, sets.values())) / seconds,
         "batch_size": loaded.batch_size,
         "peak_rss_evaluation_bytes": peak_rss_bytes(),
+        "draws": [],
     }
+    if loaded.answer_after is not None:
+        result["draws"] = [
+            {
+                "scores": loaded.answer_after(shots, spec["draw_queries"]),
+                "calibration": loaded.answer_after(shots, spec["draw_calibration"]),
+            }
+            for shots in spec["draws"]
+        ]
+    return result
+
+
+def _load(spec: Mapping[str, Any]) -> Loaded:
+    """Import what the system needs, and load it."""
+    kind, runtime = spec["system"]["kind"], spec["system"]["runtime"]
+    started = time.perf_counter()
+    if kind == "bundle":
+        return _load_bundle(spec)
+    if kind == "peer":
+        from edgecd.bench import peers
+
+        return peers.load(spec)
+    if runtime == "onnxruntime":
+        from edgecd.bench import onnx_prompt
+
+        return onnx_prompt.load(spec)
+    from edgecd.bench import icl  # PyTorch comes in here
+
+    return icl.load(spec, import_ms=(time.perf_counter() - started) * 1e3)
 
 
 def _load_bundle(spec: Mapping[str, Any]) -> Loaded:
@@ -139,13 +180,6 @@ def _load_bundle(spec: Mapping[str, Any]) -> Loaded:
     )
 
 
-def _load_icl(spec: Mapping[str, Any]) -> Loaded:
-    started = time.perf_counter()
-    from edgecd.bench import icl  # PyTorch comes in here
-
-    return icl.load(spec, import_ms=(time.perf_counter() - started) * 1e3)
-
-
 def _timed(answer: Callable[[Fields], list[float]], fields: Fields) -> tuple[list[float], float]:
     started = time.perf_counter()
     scores = answer(fields)
@@ -161,9 +195,9 @@ def _peak_gpu_bytes() -> int | None:
 
 
 def main(spec_path: str, result_path: str) -> int:
-    """Measure what the spec file says; returns the exit code."""
+    """Do what the spec file says; returns the exit code."""
     try:
-        write_json(Path(result_path), measure_system(read_json(Path(spec_path))))
+        write_json(Path(result_path), work(read_json(Path(spec_path))))
     except EdgecdError as bad:
         print(bad, file=sys.stderr)
         return bad.exit_code
@@ -171,6 +205,7 @@ def main(spec_path: str, result_path: str) -> int:
 
 
 if __name__ == "__main__":
+    end_with_parent()
     # By its importable name: `icl` must raise and return this module's own classes.
     from edgecd.bench import worker
 

@@ -14,8 +14,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from edgecd.bench.publish import REPORT_PAGE
 from edgecd.bench.report import table
-from edgecd.bench.run import REPORT_TEXT
 from edgecd.bench.systems import TEACHER, ZERO_SHOT
 from edgecd.console import Console
 from edgecd.demo.model import demo_model
@@ -39,6 +39,7 @@ BENCH = {
     "ood": "tickets-ood",
     "limit": 150,
     "baselines": f"{TEACHER},{ZERO_SHOT}",  # the teacher is of the student's size
+    "few-shots": 4,
 }
 
 
@@ -54,7 +55,7 @@ def run_demo(out: Path, force: bool, quiet: bool, console: Console) -> dict[str,
     model = demo_model(console.say)
     shutil.rmtree(out, ignore_errors=True)
     run, report = out / "run", out / "report"
-    bundles = {precision: out / f"bundle-{precision}" for precision in ("fp32", "int8")}
+    bundles = {precision: out / f"bundle-{precision}" for precision in ("int8", "fp32")}
     models = {"teacher": model, "student": model}
     console.say("1/3 train: a teacher with demonstrations, a student without")
     trained = _edgecd("train", quiet, out=run, **models, **TRAIN)
@@ -67,13 +68,13 @@ def run_demo(out: Path, force: bool, quiet: bool, console: Console) -> dict[str,
     console.show(
         table(measured),
         measured["verdict"],
-        f"report: {report / REPORT_TEXT}",
+        f"report: {report / REPORT_PAGE}",
         f'try: edgecd predict {bundles["int8"]} "My new jacket broke, can I send it back?"',
     )
     return {
         "run": str(run),
         "bundles": [str(bundle) for bundle in bundles.values()],
-        "report": str(report / REPORT_TEXT),
+        "report": str(report / REPORT_PAGE),
         "metrics": trained["metrics"],
         "seconds": time.monotonic() - began,
         "peak_rss_bytes": max(peak_rss_bytes(), peak_child_rss_bytes()),

@@ -21,7 +21,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from edgecd.errors import InputError
-from edgecd.export.stack import Attention, Linear, Mlp, Norm, Norms, Rotary, Stack, read_stack
+from edgecd.export.stack import (
+    Attention,
+    Linear,
+    Mlp,
+    Norm,
+    Norms,
+    Past,
+    Rotary,
+    Stack,
+    read_stack,
+)
 from edgecd.runtime.session import INPUTS
 
 if TYPE_CHECKING:
@@ -34,6 +44,7 @@ _T = TypeVar("_T")
 OPSET = 23  # the first with Attention
 IR_VERSION = 10
 MICROSOFT = "com.microsoft"
+PAST_LENGTH = "past_length"
 PROTOBUF_LIMIT_BYTES = 2**31 - 2**20  # a single ONNX file is one protobuf message; 1 MiB for nodes
 
 # transformers' name -> operator, domain, attributes
@@ -81,6 +92,26 @@ def write_graph(stack: Stack) -> onnx.ModelProto:
     return written
 
 
+def replace_past(graph: onnx.ModelProto, pasts: Sequence[Past]) -> None:
+    """Put other constant tokens into a graph that has some, one Past for each layer, in place.
+
+    The keys and values must be of the same model, and rewritten like its weights.
+    """
+    import onnx
+
+    new: dict[str, np.ndarray] = {PAST_LENGTH: np.array([pasts[0].keys.shape[1]], np.int64)}
+    for number, past in enumerate(pasts):
+        new[f"layers.{number}.past_keys"] = past.keys[None]
+        new[f"layers.{number}.past_values"] = past.values[None]
+    for tensor in graph.graph.initializer:
+        if tensor.name in new:
+            dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+            array = np.ascontiguousarray(new.pop(tensor.name).astype(dtype))
+            tensor.CopyFrom(onnx.numpy_helper.from_array(array, tensor.name))
+    if new:
+        raise ValueError(f"the graph has no constant tokens: {', '.join(new)} are missing")
+
+
 def refuse_too_large(model: PreTrainedModel) -> None:
     """Raise InputError when the model's fp32 weights exceed what one ONNX file can hold."""
     size_bytes = 4 * sum(parameter.numel() for parameter in model.parameters())
@@ -94,7 +125,7 @@ def refuse_too_large(model: PreTrainedModel) -> None:
 def _after_prefix(tape: ir.tape.Tape, stack: Stack, tokens: ir.Value) -> ir.Value:
     if stack.past_length == 0:
         return tokens
-    start = _ints(tape, "past_length", [stack.past_length])
+    start = _ints(tape, PAST_LENGTH, [stack.past_length])
     end = _ints(tape, "end", [np.iinfo(np.int64).max])
     return _op(tape, "Slice", tokens, start, end, _ints(tape, "axis_1", [1]))
 
@@ -166,7 +197,7 @@ class _Shared:
         """The texts' first position and the one after their last, int64 [1]: after the prefix."""
 
         def make() -> tuple[ir.Value, ir.Value]:
-            start = _ints(self._tape, "past_length", [self._past_length])
+            start = _ints(self._tape, PAST_LENGTH, [self._past_length])
             length = _op(self._tape, "Shape", self._input_ids, start=1, end=2)
             return start, _op(self._tape, "Add", length, start)
 
@@ -177,7 +208,11 @@ class _Shared:
 
         def make() -> ir.Value:
             tape = self._tape
-            first = _ints(tape, f"first_{start}", self._past_length if start is None else start)
+            first = (
+                _op(tape, "Squeeze", self.span()[0])
+                if start is None
+                else _ints(tape, f"first_{start}", start)
+            )
             end = _op(tape, "Squeeze", self.span()[1])
             return _op(tape, "Range", first, end, _ints(tape, "step", 1))
 

@@ -32,6 +32,8 @@ _HOW_MADE = (
     "lr",
     "seed",
     "fingerprints",
+    "timings_s",
+    "peak_rss_bytes",
     "versions",
 )
 

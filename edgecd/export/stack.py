@@ -7,7 +7,7 @@ rewrites weights (`precondition`) and what writes the graph (`graph`) see a `Sta
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -142,17 +142,25 @@ def read_stack(model: PreTrainedModel, prefix: Sequence[int] = ()) -> Stack:
             f"no fused graph for model type '{family}' (known: {', '.join(sorted(_READERS))}): "
             "use --exporter torch"
         )
-    return _READERS[family](model, _pasts(model, prefix))
+    nothing = [None] * model.config.num_hidden_layers
+    return _READERS[family](model, read_pasts(model, prefix) if prefix else nothing)
 
 
-def _pasts(model: PreTrainedModel, prefix: Sequence[int]) -> list[Past | None]:
-    """What each layer remembers of the prefix, as the model itself computes it."""
+def with_pasts(stack: Stack, pasts: Sequence[Past]) -> Stack:
+    """The same classifier with other constant tokens, one Past for each layer."""
+    blocks = [
+        replace(block, attention=replace(block.attention, past=past))
+        for block, past in zip(stack.blocks, pasts, strict=True)
+    ]
+    return replace(stack, blocks=blocks)
+
+
+def read_pasts(model: PreTrainedModel, prefix: Sequence[int]) -> list[Past]:
+    """What each layer remembers of constant tokens, as the model itself computes it."""
     import torch
     from transformers import DynamicCache
 
     layers = model.config.num_hidden_layers
-    if not prefix:
-        return [None] * layers
     with torch.inference_mode():
         ids = torch.tensor([list(prefix)], device=model.device)
         cache = DynamicCache()  # the model's own forgets what is behind a layer's window

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,15 +21,17 @@ transformers = pytest.importorskip("transformers")
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnx_ir")
 
-from edgecd.bench import run as runs  # noqa: E402
+from edgecd.bench import passes  # noqa: E402
 from edgecd.bench.data import calibration_inputs, demonstrations_for, draw_shots  # noqa: E402
-from edgecd.bench.measure import measure  # noqa: E402
+from edgecd.bench.measure import WORKER, measure  # noqa: E402
+from edgecd.bench.prompt_models import START_TOKENS, make_prompt_models  # noqa: E402
 from edgecd.bench.run import bench  # noqa: E402
 from edgecd.bench.systems import BASELINES  # noqa: E402
-from edgecd.bench.worker import measure_system  # noqa: E402
+from edgecd.bench.worker import work  # noqa: E402
 from edgecd.encoding import label_token_ids  # noqa: E402
 from edgecd.errors import EdgecdError, InputError  # noqa: E402
 from edgecd.export.convert import export_run  # noqa: E402
+from edgecd.metrics import log_softmax  # noqa: E402
 from edgecd.prompts import PromptTemplate  # noqa: E402
 from edgecd.runtime.predictor import Predictor  # noqa: E402
 from edgecd.tasks import Task, load_task, read_split  # noqa: E402
@@ -80,6 +87,9 @@ class World:
             "seed": SEED,
             "threads": 1,
             "dtype": "float32",
+            "few_shots": [2],
+            "draws": 2,
+            "rounds": 2,
             "latency_queries": 6,
             **changes,
         }
@@ -135,12 +145,23 @@ def row_of(report: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def test_every_row_is_there_with_every_key(report: dict[str, Any], out: Path) -> None:
-    assert [row["system"] for row in report["rows"]] == [*BASELINES, "student-fp32"]
+    fewer = [f"{role}-onnx-fp32-2-shots" for role in BASELINES[:2]]
+    assert [row["system"] for row in report["rows"]] == [
+        *(f"{role}-onnx-fp32" for role in BASELINES),
+        *BASELINES,
+        *fewer,
+        "student-fp32",
+    ]
     for row in report["rows"]:
         assert set(row) >= ROW_KEYS
         assert row["examples"] == 24
-        assert row["ood_accuracy"]["elsewhere"]["examples"] == 24
-        assert len(row["latency_ms"]["raw"]) == 6
+        # Prompts in PyTorch and with fewer shots: on the task's own set alone.
+        if row["runtime"] == "onnxruntime" and row["system"] not in fewer:
+            assert row["ood_accuracy"]["elsewhere"]["examples"] == 24
+        else:
+            assert row["ood_accuracy"]["elsewhere"] is None
+        assert len(row["latency_ms"]["raw"]) == 6 and len(row["rounds"]) == 2
+        assert row["p50_spread"] >= 1
         assert row["peak_rss_bytes"] > 1e6 and row["load_ms"] > 0 and row["first_call_ms"] > 0
         assert row["latency_ms"]["p50"] <= row["latency_ms"]["p95"] <= row["latency_ms"]["p99"]
         low, high = row["accuracy_ci95"]
@@ -149,30 +170,90 @@ def test_every_row_is_there_with_every_key(report: dict[str, Any], out: Path) ->
     assert report["verdict"] in (out / "report.md").read_text()
 
 
-def test_naive_and_cached_prompts_give_the_same_answers(report: dict[str, Any]) -> None:
-    for role in ("teacher-icl", "same-size-icl"):
-        naive, cached = row_of(report, role), row_of(report, f"{role}-cached")
-        same = naive["naive_equals_cached"]
-        assert same["examples"] == 6
-        assert same["label_mismatches"] == 0
-        assert same["max_abs_logit_diff"] < 1e-3
-        assert naive["accuracy_from"] == cached["system"]
-        assert naive["accuracy"] == cached["accuracy"]
-        assert naive["tokens_per_query_mean"] == pytest.approx(
-            cached["tokens_per_query_mean"] + cached["context_tokens"]
-        )
-        assert naive["shots_in_input"] == cached["shots_in_input"] == SHOTS
+NAIVE = ("teacher-icl", "teacher-icl-onnx-fp32", "same-size-icl", "same-size-icl-onnx-fp32")
+
+
+@pytest.mark.parametrize("name", NAIVE)
+def test_naive_and_cached_prompts_give_the_same_answers(report: dict[str, Any], name: str) -> None:
+    naive, cached = row_of(report, name), row_of(report, name.replace("icl", "icl-cached"))
+    same = naive["naive_equals_cached"]
+    assert same["examples"] == 3
+    assert same["label_mismatches"] == 0
+    assert same["max_abs_logit_diff"] < 1e-3
+    assert naive["accuracy_from"] == cached["system"]
+    assert naive["accuracy"] == cached["accuracy"]
+    held_as_constants = 0 if naive["runtime"] == "torch" else START_TOKENS
+    assert naive["tokens_per_query_mean"] == pytest.approx(
+        cached["tokens_per_query_mean"] + cached["context_tokens"] - held_as_constants
+    )
+    assert naive["shots_in_input"] == cached["shots_in_input"] == SHOTS
+
+
+def test_the_reference_is_the_teachers_cached_prompt(report: dict[str, Any]) -> None:
+    assert report["reference"] == "teacher-icl-cached-onnx-fp32"
     assert row_of(report, "same-size-zero-shot")["shots_in_input"] == 0
-    assert row_of(report, "teacher-icl-cached")["agreement_with_teacher"] == 1.0
+    row = row_of(report, report["reference"])
+    assert row["agreement_with_teacher"] == 1.0
+    assert row["accuracy_minus_teacher"]["difference"] == 0
+    assert row["accuracy_minus_teacher"]["mcnemar_p"] == 1.0
 
 
-def full_prompt_log_probabilities(world: World, inputs: list[dict[str, str]]) -> np.ndarray:
+@pytest.mark.parametrize("role", [role for role in BASELINES if role.endswith(("cached", "shot"))])
+def test_a_prompt_on_onnxruntime_answers_as_in_pytorch(
+    world: World, report: dict[str, Any], out: Path, role: str
+) -> None:
+    scores = []
+    for name in (role, f"{role}-onnx-fp32"):
+        stored = json.loads((out / "systems" / name / "evaluation.json").read_text())["result"]
+        scores.append(log_softmax(np.array(stored["scores"]["tiny-nli"])))
+    np.testing.assert_allclose(*scores, atol=1e-3)
+    row = row_of(report, f"{role}-onnx-fp32")
+    assert "torch" not in row["modules"] and "transformers" not in row["modules"]
+    assert row["runtime"] == "onnxruntime" and row["precision"] == "fp32"
+
+
+def test_rivals_are_on_the_students_own_runtime(report: dict[str, Any]) -> None:
+    student = row_of(report, "student-fp32")["faster_than"]
+    assert student["naive"]["system"] == "teacher-icl-onnx-fp32"
+    assert student["cached"]["system"] == "teacher-icl-cached-onnx-fp32"
+    assert student["naive"]["ratio"] > 0
+    zero_shot = row_of(report, "same-size-zero-shot")["faster_than"]
+    assert zero_shot["naive"]["system"] == "teacher-icl"
+
+
+def test_other_draws_of_demonstrations_are_tried(world: World, report: dict[str, Any]) -> None:
+    row = row_of(report, "same-size-icl-cached")
+    assert row["draws"]["count"] == len(row["draws"]["values"]) == 2
+    assert row["draws"]["mean"] == pytest.approx(np.mean(row["draws"]["values"]))
+    assert row["draws"]["sd"] == pytest.approx(np.std(row["draws"]["values"], ddof=1))
+    train = read_split(world.task, "train").examples
+    inputs = [dict(e.fields) for e in read_split(world.task, "validation").examples]
+    shots = draw_shots(world.task, train, SHOTS, SEED, draw=1)
+    assert shots != draw_shots(world.task, train, SHOTS, SEED)
+    plain = full_prompt_log_probabilities(world, inputs, shots)
+    unlabelled = calibration_inputs(train, shown_by(world, train), SEED)
+    mean = full_prompt_log_probabilities(world, [dict(f) for f in unlabelled], shots).mean(axis=0)
+    truth = [
+        world.task.labels.index(str(e.label)) for e in read_split(world.task, "validation").examples
+    ]
+    assert row["draws"]["values"][1] == np.mean((plain - mean).argmax(1) == truth)
+
+
+def shown_by(world: World, train: Any) -> list[Any]:
+    """Every demonstration that the benchmark shows."""
+    return [shot for n in (SHOTS, 2) for shot in draw_shots(world.task, train, n, SEED)]
+
+
+def full_prompt_log_probabilities(
+    world: World, inputs: list[dict[str, str]], shots: Any = None
+) -> np.ndarray:
     """The same-size prompt, worked out the long way: whole prompts, all logits of the model."""
     train = read_split(world.task, "train").examples
+    shots = shots or draw_shots(world.task, train, SHOTS, SEED)
     model = transformers.AutoModelForCausalLM.from_pretrained(world.base).eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(world.base)
     words = list(label_token_ids(tokenizer.backend_tokenizer, world.task.template, "x").values())
-    context = world.task.template.render_context(draw_shots(world.task, train, SHOTS, SEED))
+    context = world.task.template.render_context(shots)
     rows = []
     for fields in inputs:
         ids = tokenizer(context + "\n\n" + world.task.template.render(fields))["input_ids"]
@@ -183,10 +264,10 @@ def full_prompt_log_probabilities(world: World, inputs: list[dict[str, str]]) ->
 
 def test_calibrated_accuracy_of_the_prompt_is_right(world: World, report: dict[str, Any]) -> None:
     train = read_split(world.task, "train").examples
-    shots = draw_shots(world.task, train, SHOTS, SEED)
     held = read_split(world.task, "validation").examples
-    unlabelled = [dict(fields) for fields in calibration_inputs(train, shots, SEED)]
-    assert len(unlabelled) == len(train) - SHOTS
+    shown = shown_by(world, train)
+    unlabelled = [dict(fields) for fields in calibration_inputs(train, shown, SEED)]
+    assert not any(fields in unlabelled for fields, _ in shown)
     truth = [world.task.labels.index(str(example.label)) for example in held]
     plain = full_prompt_log_probabilities(world, [dict(example.fields) for example in held])
     mean = full_prompt_log_probabilities(world, unlabelled).mean(axis=0)
@@ -218,19 +299,23 @@ def test_a_bundle_is_measured_without_pytorch(report: dict[str, Any]) -> None:
 def test_a_killed_benchmark_goes_on_with_what_is_missing(
     world: World, out: Path, report: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    measured: list[str] = []
+    measured: list[tuple[str, str]] = []
 
-    def counted(name: str, *rest: Any) -> dict[str, Any]:
-        measured.append(name)
-        return measure(name, *rest)
+    def counted(name: str, spec: Any, *rest: Any) -> dict[str, Any]:
+        measured.append((name, spec.get("do", "convert")))
+        return measure(name, spec, *rest)
 
-    monkeypatch.setattr(runs, "measure", counted)
-    (out / "systems" / "student-fp32.json").unlink()
+    monkeypatch.setattr(passes, "measure", counted)
+    (out / "systems" / "student-fp32" / "round-2.json").unlink()
+    (out / "systems" / "same-size-zero-shot-onnx-fp32" / "evaluation.json").unlink()
     again = bench(out=out, **world.options())
-    assert measured == ["student-fp32"]
-    for name in BASELINES:
-        assert row_of(again, name) == row_of(report, name)
-    assert row_of(again, "student-fp32")["accuracy"] == row_of(report, "student-fp32")["accuracy"]
+    zero_shot = "same-size-zero-shot-onnx-fp32"
+    assert measured == [(zero_shot, "convert"), (zero_shot, "evaluate"), ("student-fp32", "time")]
+    for row in report["rows"]:
+        name = row["system"]
+        if name not in ("student-fp32", zero_shot):
+            assert row_of(again, name) == {**row, "faster_than": row["faster_than"]}
+        assert row_of(again, name)["accuracy"] == row["accuracy"]
 
 
 def test_results_of_other_options_are_neither_mixed_nor_overwritten(
@@ -252,8 +337,9 @@ def test_a_folder_of_something_else_is_not_written_to(world: World, tmp_path: Pa
 def test_force_and_limit_and_a_naive_row_brings_its_cached_row(
     world: World, tmp_path: Path
 ) -> None:
-    (tmp_path / "systems").mkdir()
-    (tmp_path / "systems" / "student-fp32.json").write_text('{"fingerprint": "old"}')
+    stored = tmp_path / "systems" / "student-fp32" / "evaluation.json"
+    stored.parent.mkdir(parents=True)
+    stored.write_text('{"fingerprint": "old"}')
     options = world.options(baselines=[], limit=5, ood=[], force=True)
     report = bench(out=tmp_path, **options)
     assert row_of(report, "student-fp32")["examples"] == 5
@@ -266,14 +352,18 @@ def test_a_prompt_that_does_not_fit_is_left_out_and_said(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # In this process: another one would take seconds to import PyTorch.
-    monkeypatch.setattr(runs, "measure", lambda name, spec, threads: measure_system(spec))
-    options = world.options(shots=28, baselines=["same-size-icl-cached"], ood=[])
+    def here(name: str, spec: Any, threads: int, program: str = WORKER) -> dict[str, Any]:
+        return work(spec) if program == WORKER else make_prompt_models(spec)
+
+    monkeypatch.setattr(passes, "measure", here)
+    options = world.options(shots=28, baselines=["same-size-icl-cached"], ood=[], few_shots=[])
     report = bench(out=tmp_path / "out", **options)
     assert [row["system"] for row in report["rows"]] == ["student-fp32"]
-    assert any(
-        note.startswith("same-size-icl-cached was left out") and "--shots" in note
-        for note in report["notes"]
-    )
+    for name in ("same-size-icl-cached", "same-size-icl-cached-onnx-fp32"):
+        assert any(
+            note.startswith(f"{name} was left out") and "--shots" in note
+            for note in report["notes"]
+        )
 
 
 @pytest.mark.parametrize(
@@ -284,17 +374,61 @@ def test_a_prompt_that_does_not_fit_is_left_out_and_said(
         ("pass", "left no result"),
     ],
 )
-def test_a_worker_that_dies_is_told(program: str, says: str) -> None:
+def test_a_worker_that_dies_is_told(
+    program: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "dying_worker.py").write_text(program)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(EdgecdError, match="'the-student'") as caught:
-        measure("the-student", {}, threads=1, worker=(sys.executable, "-c", program))
+        measure("the-student", {}, threads=1, program="dying_worker")
     assert caught.match(says)
+
+
+def test_a_worker_does_not_outlive_the_benchmark(tmp_path: Path) -> None:
+    (tmp_path / "slow_worker.py").write_text(
+        "import os, pathlib, time\n"
+        "from edgecd.processes import end_with_parent\n"
+        "end_with_parent()\n"
+        f"pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(os.getpid()))\n"
+        "time.sleep(600)\n"
+    )
+    program = (
+        "from edgecd.bench.measure import measure\n"
+        "measure('the-student', {}, 1, program='slow_worker')"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    parent = subprocess.Popen([sys.executable, "-c", program], env=environment)
+    pid = int(wait_for(lambda: (tmp_path / "pid").read_text()))
+    parent.kill()
+    parent.wait()
+    wait_for(lambda: not is_running(pid))
+
+
+def wait_for(what: Callable[[], Any], seconds: float = 60) -> Any:
+    """The first true value of `what`, which may fail until then."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError):
+            if found := what():
+                return found
+        time.sleep(0.05)
+    raise AssertionError("waited in vain")
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
 
 
 def test_a_model_that_is_not_there_is_named(world: World, tmp_path: Path) -> None:
     options = world.options(teacher=str(tmp_path / "nowhere"), baselines=["teacher-icl-cached"])
+    options |= {"prompt_runtimes": ["torch"], "few_shots": []}
     with pytest.raises(InputError, match=r"teacher-icl-cached(.|\n)*nowhere: no such folder"):
         bench(out=tmp_path / "out", **options)
-    assert (tmp_path / "out" / "systems" / "student-fp32.json").exists()  # kept for the next try
+    kept = tmp_path / "out" / "systems" / "student-fp32" / "evaluation.json"
+    assert kept.exists()  # for the next try
 
 
 def test_what_cannot_be_compared_is_refused(world: World, tmp_path: Path) -> None:

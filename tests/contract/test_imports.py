@@ -28,8 +28,8 @@ HEAVY = (
     "matplotlib",
     "huggingface_hub",
 )
-# Baselines that run a language model, each in a process of its own.
-TORCH_BASELINES = ("edgecd.bench.icl",)
+# What reads a language model, each in a process of its own.
+TORCH_BASELINES = ("edgecd.bench.icl", "edgecd.bench.prompt_models")
 TORCH_SIDE = ("torch", "transformers", "peft", "accelerate")
 # Package -> what importing any of its modules must not load.
 FORBIDDEN = {

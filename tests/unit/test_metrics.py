@@ -15,6 +15,7 @@ from edgecd.metrics import (
     expected_calibration_error,
     log_softmax,
     macro_f1,
+    mcnemar_p,
 )
 
 answers = st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("abc")), min_size=1)
@@ -117,3 +118,57 @@ def test_what_cannot_be_compared_is_refused(pair: tuple[list[str], list[str]]) -
         accuracy(*pair)
     with pytest.raises(InputError):
         bootstrap_interval([])
+
+
+PAIRS = st.integers(1, 300).flatmap(
+    lambda count: st.tuples(
+        st.lists(st.booleans(), min_size=count, max_size=count),
+        st.lists(st.booleans(), min_size=count, max_size=count),
+    )
+)
+
+
+@settings(deadline=None)  # the first example imports scipy
+@given(PAIRS)
+def test_mcnemar_is_the_exact_binomial_test(pair: tuple[list[bool], list[bool]]) -> None:
+    stats = pytest.importorskip("scipy.stats")
+    ours, theirs = (np.array(one) for one in pair)
+    only_ours, only_theirs = int(np.sum(ours & ~theirs)), int(np.sum(theirs & ~ours))
+    expected = 1.0
+    if only_ours + only_theirs:
+        expected = stats.binomtest(only_ours, only_ours + only_theirs, 0.5).pvalue
+    assert mcnemar_p(ours, theirs) == pytest.approx(expected, rel=1e-9)
+    assert mcnemar_p(ours, theirs) == mcnemar_p(theirs, ours)
+
+
+def test_mcnemar_counts_thousands_of_examples() -> None:
+    ours, theirs = np.zeros(4000, bool), np.zeros(4000, bool)
+    ours[:2100], theirs[2100:] = True, True
+    stats = pytest.importorskip("scipy.stats")
+    assert mcnemar_p(ours, theirs) == pytest.approx(stats.binomtest(2100, 4000).pvalue)
+
+
+@settings(deadline=None)  # the first example imports scikit-learn
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=60))
+def test_accuracy_and_macro_f1_are_scikit_learns(pairs: list[tuple[int, int]]) -> None:
+    sklearn = pytest.importorskip("sklearn.metrics")
+    predicted, expected = zip(*pairs, strict=True)
+    assert accuracy(predicted, expected) == pytest.approx(
+        sklearn.accuracy_score(expected, predicted)
+    )
+    assert macro_f1(predicted, expected) == pytest.approx(
+        sklearn.f1_score(expected, predicted, average="macro")
+    )
+
+
+def test_the_bootstrap_interval_is_scipys() -> None:
+    stats = pytest.importorskip("scipy.stats")
+    chance = np.random.default_rng(5)
+    for values in (chance.random(400) < 0.7, chance.normal(0.1, 1, 250)):
+        sample = np.asarray(values, float)
+        theirs = stats.bootstrap(
+            (sample,), np.mean, method="percentile", n_resamples=9999, random_state=1
+        ).confidence_interval
+        ours = bootstrap_interval(sample)
+        width = theirs.high - theirs.low
+        assert ours == pytest.approx(tuple(theirs), abs=0.06 * width)
