@@ -5,6 +5,7 @@ Heavy modules are imported inside each command, so that `--help` answers at once
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import sys
 from collections.abc import Callable
@@ -48,6 +49,10 @@ def train(
     student: Annotated[str | None, typer.Option(help="Folder, hub id or .gguf file.")] = None,
     method: Annotated[str | None, typer.Option(help="cd or pbft.")] = None,
     adapter: Annotated[str | None, typer.Option(help="lora, bitfit or full.")] = None,
+    head: Annotated[
+        str | None,
+        typer.Option(help="labels, or vocabulary: PBFT as commonly done, as a reference."),
+    ] = None,
     pattern: Annotated[
         str | None, typer.Option(help="NLI pattern: minimal, gpt-3 or eval-harness.")
     ] = None,
@@ -209,9 +214,13 @@ def predict(
 
 @app.command()
 def bench(
-    bundles: Annotated[list[Path], typer.Argument(help="Bundles to compare.")],
-    out: Annotated[Path, typer.Option(help="The report folder to write.")],
-    task: Annotated[str, typer.Option(help="Built-in name or TOML file.")],
+    bundles: Annotated[list[Path] | None, typer.Argument(help="Bundles to compare.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The report folder to write.")] = None,
+    task: Annotated[str | None, typer.Option(help="Built-in name or TOML file.")] = None,
+    compare: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(help="Measure nothing: two reports, A and B, side by side."),
+    ] = None,
     ood: Annotated[list[str] | None, typer.Option(help="Out-of-domain tasks.")] = None,
     teacher: Annotated[
         str | None, typer.Option(help="Teacher model; by default the bundle's own.")
@@ -223,14 +232,35 @@ def bench(
         Path | None, typer.Option(help="The run folder, for its exact demonstrations.")
     ] = None,
     shots: Annotated[int | None, typer.Option(help="Demonstrations of the ICL rows.")] = None,
+    few_shots: Annotated[
+        str | None,
+        typer.Option(help="Fewer demonstrations to try the teacher with, or 'none' (4,8)."),
+    ] = None,
+    draws: Annotated[
+        int, typer.Option(min=1, help="Draws of demonstrations, for the spread of accuracy.")
+    ] = 3,
     seed: Annotated[int | None, typer.Option(help="Of the demonstrations.")] = None,
     baselines: Annotated[
         str | None,
         typer.Option(help="Comma-separated ICL rows, 'all' or 'none' (default: all)."),
     ] = None,
+    prompt_runtimes: Annotated[
+        str | None,
+        typer.Option(help="What runs the ICL rows: onnxruntime,torch (default: both)."),
+    ] = None,
+    peers: Annotated[
+        str | None,
+        typer.Option(help="Other runtimes for the run's checkpoint, or 'all' that are installed."),
+    ] = None,
+    rounds: Annotated[
+        int, typer.Option(min=1, help="Times that each row is timed, in turn with the others.")
+    ] = 3,
     provider: Provider = "cpu",
     threads: Threads = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Examples of each data set.")] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Of the task (default: validation, else test).")
+    ] = None,
     latency_queries: Annotated[
         int | None, typer.Option(min=1, help="Timed single queries of each row.")
     ] = None,
@@ -239,10 +269,25 @@ def bench(
     quiet: Quiet = False,
 ) -> None:
     """Compare bundles with prompting, on this machine: accuracy, latency, footprint."""
-    from edgecd.bench.report import table
-    from edgecd.bench.run import REPORT_TEXT
-    from edgecd.bench.run import bench as run_bench
+    from edgecd.bench.report import comparison_notes, comparison_table, table
     from edgecd.console import Console
+
+    if compare is not None:
+        if bundles or out or task:
+            raise InputError("--compare only reads two reports: leave out BUNDLES, --task, --out")
+        from edgecd.bench.compare import compare_reports
+
+        changes = compare_reports(*compare)
+        shown = (comparison_table(changes), *comparison_notes(changes))
+        _print(as_json, changes, lambda: Console(quiet).show(*shown))
+        return
+    if not bundles or task is None or out is None:
+        raise InputError(
+            "bench needs bundles, --task and --out to measure, or two reports with --compare A B"
+        )
+    from edgecd.bench.plan import FEW_SHOTS
+    from edgecd.bench.publish import REPORT_PAGE
+    from edgecd.bench.run import bench as run_bench
     from edgecd.tasks import load_task
 
     with Console(quiet) as console:
@@ -254,11 +299,17 @@ def bench(
             teacher=teacher,
             student_base=student,
             shots=shots,
+            few_shots=FEW_SHOTS if few_shots is None else _numbers("few-shots", few_shots),
+            draws=draws,
             seed=seed,
             run=run,
             provider=provider,
             threads=threads,
             limit=limit,
+            split=split,
+            rounds=rounds,
+            prompt_runtimes=None if prompt_runtimes is None else _names(prompt_runtimes),
+            peers=_names(peers),
             latency_queries=latency_queries,
             baselines=None if baselines in (None, "all") else _names(baselines),
             force=force,
@@ -267,8 +318,52 @@ def bench(
     _print(
         as_json,
         report,
-        lambda: console.show(table(report), report["verdict"], f"report: {out / REPORT_TEXT}"),
+        lambda: console.show(table(report), report["verdict"], f"report: {out / REPORT_PAGE}"),
     )
+
+
+@app.command()
+def sweep(
+    suite: Annotated[Path, typer.Argument(help="A suite: what to run, as TOML.")],
+    out: Annotated[Path, typer.Option(help="The folder to write, or to go on with.")],
+    task: Annotated[str | None, typer.Option(help="Instead of the suite's task.")] = None,
+    ood: Annotated[list[str] | None, typer.Option(help="Instead of the suite's.")] = None,
+    teacher: Annotated[str | None, typer.Option(help="Instead of the suite's teacher.")] = None,
+    student: Annotated[str | None, typer.Option(help="Instead of the suite's student.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Evaluated examples of each data set.")
+    ] = None,
+    threads: Threads = None,
+    keep_checkpoints: Annotated[
+        bool, typer.Option("--keep-checkpoints", help="Keep every student that is trained.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Run cells anew that the suite has changed.")
+    ] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run a suite, methods x adapters x shots x seeds, a process each; goes on where it stopped."""
+    from edgecd.sweep.suite import load_suite
+
+    options = {"task": task, "ood": ood, "teacher": teacher, "student": student, "limit": limit}
+    chosen = load_suite(suite, options)
+    from edgecd.errors import CheckFailed, require
+
+    for module in ("torch", "transformers", "peft"):
+        if importlib.util.find_spec(module) is None:  # the cells import them, not this process
+            require(module, "train")
+    from edgecd.console import Console
+    from edgecd.sweep.run import TABLE, run_sweep
+
+    with Console(quiet) as console:
+        result = run_sweep(chosen, out, console.say, threads, force, keep_checkpoints)
+    _print(as_json, result, lambda: typer.echo((out / TABLE).read_text(encoding="utf-8")))
+    if result["failed"]:
+        raise CheckFailed(
+            f"these cells failed: {', '.join(result['failed'])} (their last words are in "
+            f"{out / TABLE}); the same command tries them again"
+        )
 
 
 @app.command()
@@ -375,3 +470,10 @@ def _fields(given: list[str]) -> dict[str, str]:
 
 def _names(text: str | None) -> list[str]:
     return [name.strip() for name in (text or "").split(",") if name.strip() not in ("", "none")]
+
+
+def _numbers(option: str, text: str) -> list[int]:
+    names = _names(text)
+    if not all(name.isdecimal() for name in names):
+        raise InputError(f"--{option} {text}: write whole numbers with commas between, or none")
+    return [int(name) for name in names]

@@ -17,6 +17,7 @@ from edgecd.tasks import check_keys
 
 METHODS = ("cd", "pbft")
 ADAPTERS = ("lora", "bitfit", "full")
+HEADS = ("labels", "vocabulary")
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class TrainConfig:
     student: str = "facebook/opt-125m"
     method: str = "cd"
     adapter: str = "lora"
+    head: str = "labels"
     pattern: str | None = None
     shots: int = 16
     context_draws: int = 1
@@ -51,6 +53,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         _one_of("method", self.method, METHODS)
         _one_of("adapter", self.adapter, ADAPTERS)
+        _one_of("head", self.head, HEADS)
         _within("alpha", self.alpha, 0, 1)
         _within("temperature", self.temperature, 1e-3, 1e3)
         for name in ("shots", "seed"):
@@ -63,6 +66,11 @@ class TrainConfig:
                 _within(name, getattr(self, name), 1e-9, 1e6)
         if self.method == "pbft" and self.shots == 0 and not self.use_labels:
             raise InputError("--method pbft learns from labelled examples: --shots 2 or more")
+        if self.head == "vocabulary" and self.method != "pbft":
+            raise InputError(
+                f"--head vocabulary is how PBFT is commonly done, and --method is {self.method}: "
+                "leave --head out, or choose --method pbft"
+            )
 
     @property
     def resolved_epochs(self) -> float:

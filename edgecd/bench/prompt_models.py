@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 # constants (see `distill.student.add_start`), so a prompt read anew has its first ones, too.
 START_TOKENS = 4
 CALIBRATION_TEXTS = 32
+FEED_ROWS = 2  # every layer's input is kept for a batch, and contexts are long
 _ONE_PASS = Treatment("dynamic", "every input rounded in one 8-bit pass")
 
 
@@ -189,7 +190,7 @@ def _feeds(
         ]
         for fields in spec["calibration"][:CALIBRATION_TEXTS]
     ]
-    return make_feeds([ids for ids in prompts if len(ids) > len(prefix)], 0)
+    return make_feeds([ids for ids in prompts if len(ids) > len(prefix)], 0, FEED_ROWS)
 
 
 def main(spec_path: str, result_path: str) -> int:

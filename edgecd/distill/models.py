@@ -27,6 +27,10 @@ transformers.logging.disable_progress_bar()
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
+class Unsupported(InputError):
+    """The model cannot do this at all, whatever the options; the text says why."""
+
+
 @dataclass(frozen=True)
 class LanguageModel:
     """A causal LM in evaluation mode with the tokenizer that belongs to it."""
@@ -39,16 +43,47 @@ class LanguageModel:
     @property
     def text_tokenizer(self) -> Any:
         """The plain `tokenizers.Tokenizer`, with no padding or truncation of its own."""
-        backend = self.tokenizer.backend_tokenizer
-        backend.no_padding()
-        backend.no_truncation()
-        return backend
+        return _plain(self.tokenizer)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights."""
+        dtype: torch.dtype = self.model.dtype
+        return dtype
 
     @property
     def max_positions(self) -> int:
         """The longest sequence the model was made for."""
         config = self.model.config.get_text_config()
         return int(getattr(config, "max_position_embeddings", 0) or 1 << 20)
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """A language model whose weights are not loaded: what is known of it without them."""
+
+    name: str
+    tokenizer: Any
+    identity: str
+    device: torch.device
+    dtype: torch.dtype
+
+    @property
+    def text_tokenizer(self) -> Any:
+        """As `LanguageModel.text_tokenizer`."""
+        return _plain(self.tokenizer)
+
+    def load(self) -> LanguageModel:
+        """The model itself; InputError when it is not a language model."""
+        source, options = _source(self.name)
+        if options:
+            options |= _plain_gguf()
+        with _friendly(self.name):
+            model = AutoModelForCausalLM.from_pretrained(source, dtype=self.dtype, **options)
+        if hasattr(model.config, "quantization_config"):  # unpacked above: nothing is quantized
+            del model.config.quantization_config
+        model = model.to(self.dtype).to(self.device).eval()
+        return LanguageModel(self.name, model, self.tokenizer, self.identity)
 
 
 def pick_device(name: str) -> torch.device:
@@ -76,16 +111,12 @@ def load_language_model(name: str, device: torch.device, dtype: torch.dtype) -> 
 
     Raises InputError when it is not there, not a language model, or has no fast tokenizer.
     """
-    tokenizer = load_tokenizer(name)
-    source, options = _source(name)
-    if options:
-        options |= _plain_gguf()
-    with _friendly(name):
-        model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, **options)
-    if hasattr(model.config, "quantization_config"):  # unpacked above: nothing is quantized
-        del model.config.quantization_config
-    model = model.to(dtype).to(device).eval()
-    return LanguageModel(name, model, tokenizer, _identity(name, model))
+    return find_model(name, device, dtype).load()
+
+
+def find_model(name: str, device: torch.device, dtype: torch.dtype) -> ModelFiles:
+    """The same model without its weights; InputError when it is not there."""
+    return ModelFiles(name, load_tokenizer(name), _identity(name), device, dtype)
 
 
 def load_tokenizer(name: str) -> Any:
@@ -132,12 +163,19 @@ def label_head(model: PreTrainedModel, token_ids: Sequence[int]) -> torch.Tensor
 
 
 def check_context_fits(lm: LanguageModel, context: int, max_length: int) -> None:
-    """Raise InputError when context and the longest query do not fit into the model."""
+    """Raise Unsupported when context and the longest query do not fit into the model."""
     if context + max_length > lm.max_positions:
-        raise InputError(
+        raise Unsupported(
             f"{context} tokens of demonstrations and up to {max_length} of input are more than "
             f"the {lm.max_positions} positions of {lm.name}: lower --shots or --max-length"
         )
+
+
+def _plain(tokenizer: Any) -> Any:
+    backend = tokenizer.backend_tokenizer
+    backend.no_padding()
+    backend.no_truncation()
+    return backend
 
 
 def _source(name: str) -> tuple[str, dict[str, Any]]:
@@ -170,7 +208,7 @@ def _friendly(name: str) -> Iterator[None]:
         raise InputError(f"cannot load {name} as a causal language model: {reason}") from bad
 
 
-def _identity(name: str, model: PreTrainedModel) -> str:
+def _identity(name: str) -> str:
     """A fingerprint of the weights: cheap (names, sizes, config), enough to notice a swap."""
     path = Path(name).expanduser()
     if path.is_file():
@@ -182,7 +220,7 @@ def _identity(name: str, model: PreTrainedModel) -> str:
             sha256_file(path / "config.json"),
             [_head(p) for p in files if p.suffix == ".safetensors"],
         )[:16]
-    return str(getattr(model.config, "_commit_hash", None) or name)
+    return str(getattr(load_model_config(name), "_commit_hash", None) or name)
 
 
 def _head(path: Path, size: int = 1 << 22) -> str:

@@ -11,7 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecd.distill.models import check_context_fits
-from edgecd.distill.teacher import Scorer, context_ids, read_context, score_queries
+from edgecd.distill.teacher import (
+    DeferredScorer,
+    Scorer,
+    context_ids,
+    read_context,
+    score_queries,
+)
 from edgecd.encoding import encode_prompt
 from edgecd.files import fingerprint, write_json
 from edgecd.metrics import log_softmax
@@ -33,7 +39,7 @@ class LabelScores:
 
 
 def score_examples(
-    scorer: Scorer,
+    scorer: Scorer | DeferredScorer,
     demonstrations: Sequence[Example],
     examples: Sequence[Example],
     max_length: int,
@@ -45,7 +51,8 @@ def score_examples(
 
     Scores are appended to `folder/<fingerprint>.jsonl` as they come; what is there already is
     not computed again, so an interrupted run goes on, and a second student costs nothing. A
-    line counts only for the same text, so that changed data are scored anew.
+    line counts only for the same text, so that changed data are scored anew. A deferred scorer
+    loads its model when something is missing only.
     """
     template, lm = scorer.template, scorer.lm
     shots = [(dict(shot.fields), str(shot.label)) for shot in demonstrations]
@@ -53,7 +60,7 @@ def score_examples(
     description = {
         "model": lm.name,
         "identity": lm.identity,
-        "dtype": str(lm.model.dtype),
+        "dtype": str(lm.dtype),
         "template": template.text,
         "verbalizer": dict(template.verbalizer),
         "context": context,
@@ -74,16 +81,17 @@ def score_examples(
         if known.get(example.id, ("", None))[0] != texts[example.id]
     ]
     if missing:
+        ready = scorer.ready() if isinstance(scorer, DeferredScorer) else scorer
         prefix = None
         if context:
-            ids = context_ids(scorer, context)
-            check_context_fits(lm, len(ids), max_length)
-            prefix = read_context(scorer, ids)
+            ids = context_ids(ready, context)
+            check_context_fits(ready.lm, len(ids), max_length)
+            prefix = read_context(ready, ids)
         queries = [encoded[position].ids for position in missing]
         done = len(examples) - len(missing)
         progress(done, len(examples))
         with path.open("a", encoding="utf-8") as out:
-            for batch, rows in score_queries(scorer, queries, prefix, batch_size):
+            for batch, rows in score_queries(ready, queries, prefix, batch_size):
                 for place, row in zip(batch, rows, strict=True):
                     name = examples[missing[place]].id
                     values = [float(value) for value in row]

@@ -17,11 +17,12 @@ from transformers import (
 
 from edgecd.distill.models import (
     LanguageModel,
+    Unsupported,
     check_words,
     label_head,
     load_model_config,
 )
-from edgecd.encoding import label_token_ids
+from edgecd.encoding import added_tokens, label_token_ids, token_ids
 from edgecd.errors import InputError
 from edgecd.files import read_json, write_json
 from edgecd.prompts import PromptTemplate
@@ -74,13 +75,11 @@ def add_start(lm: LanguageModel) -> None:
     every prompt, the export computes their keys and values once, in fp32, and never quantizes them.
     """
     backend = lm.text_tokenizer
-    plain, whole = backend.encode("x", add_special_tokens=False), backend.encode("x")
-    at = whole.ids.index(plain.ids[0])
-    lead, trail = whole.ids[:at], whole.ids[at + len(plain.ids) :]
+    lead, trail = added_tokens(backend)
     if not lead:
         start = next((t for t in (lm.tokenizer.bos_token, lm.tokenizer.eos_token) if t), None)
         lead = [] if start is None else [backend.token_to_id(start)]
-    lead = [*lead, *backend.encode("\n", add_special_tokens=False).ids]
+    lead = [*lead, *token_ids(backend, "\n", special=False)]
     pieces = [(f"token{token}", token) for token in (*lead, *trail)]
     names = [name for name, _ in pieces]
     backend.post_processor = processors.TemplateProcessing(
@@ -92,12 +91,12 @@ def add_start(lm: LanguageModel) -> None:
     )
 
 
-def add_adapter(model: PreTrainedModel, adapter: str, rank: int) -> Any:
+def add_adapter(model: Any, adapter: str, rank: int) -> Any:
     """Make the adapter's parameters the only ones that train; returns the model to train.
 
-    `lora`: low-rank updates of every linear layer of the backbone, mergeable (no non-linearity
-    inside). `bitfit`: bias terms only. `full`: everything. Raises InputError for `bitfit` on a
-    model without biases.
+    The model is a folded classifier, or a language model. `lora`: low-rank updates of every linear
+    layer of the backbone, mergeable (no non-linearity inside), never of the output head. `bitfit`:
+    bias terms only. `full`: everything. Raises Unsupported for `bitfit` on a model without biases.
     """
     if adapter == "full":
         return model.requires_grad_(True)
@@ -109,10 +108,11 @@ def add_adapter(model: PreTrainedModel, adapter: str, rank: int) -> Any:
     from peft import LoraConfig, get_peft_model
     from transformers.pytorch_utils import Conv1D
 
+    head = getattr(model, "score", None) or model.get_output_embeddings()
     linear = [
         name
         for name, module in model.named_modules()
-        if isinstance(module, (torch.nn.Linear, Conv1D)) and name != "score"
+        if isinstance(module, (torch.nn.Linear, Conv1D)) and module is not head
     ]
     fan_in_fan_out = any(isinstance(module, Conv1D) for module in model.modules())
     config = LoraConfig(
@@ -169,7 +169,7 @@ def _name_rope_theta(config: Path) -> None:
 def _biases(model: PreTrainedModel) -> list[torch.nn.Parameter]:
     biases = [p for name, p in model.named_parameters() if name.endswith("bias")]
     if not biases:
-        raise InputError(
+        raise Unsupported(
             f"--adapter bitfit trains bias terms, and a {model.config.model_type} model has "
             "none: use --adapter lora"
         )

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edgecd.distill.models import LanguageModel, label_head
+from edgecd.distill.models import LanguageModel, ModelFiles, label_head
 from edgecd.encoding import label_token_ids, token_ids
 from edgecd.metrics import log_softmax
 from edgecd.prompts import PromptTemplate
@@ -37,6 +37,26 @@ class Scorer:
     lm: LanguageModel
     template: PromptTemplate
     head: torch.Tensor  # [labels, width], float32
+
+
+class DeferredScorer:
+    """A scorer whose model is loaded when it is first needed, which may be never."""
+
+    def __init__(self, files: ModelFiles, template: PromptTemplate) -> None:
+        self.lm = files
+        self.template = template
+        self._ready: Scorer | None = None
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the weights were needed."""
+        return self._ready is not None
+
+    def ready(self) -> Scorer:
+        """The scorer itself; InputError as from `make_scorer`."""
+        if self._ready is None:
+            self._ready = make_scorer(self.lm.load(), self.template)
+        return self._ready
 
 
 def make_scorer(lm: LanguageModel, template: PromptTemplate) -> Scorer:

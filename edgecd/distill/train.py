@@ -8,8 +8,9 @@ import json
 import random
 import shutil
 import time
+import tomllib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -22,18 +23,26 @@ from edgecd import metrics
 from edgecd.config import TrainConfig, to_toml
 from edgecd.demonstrations import draw_demonstrations
 from edgecd.distill import student as students
-from edgecd.distill.models import check_words, load_language_model, pick_device, pick_dtype
+from edgecd.distill.account import Account
+from edgecd.distill.models import (
+    check_words,
+    find_model,
+    load_language_model,
+    pick_device,
+    pick_dtype,
+)
 from edgecd.distill.scores import average, calibrate, score_examples
-from edgecd.distill.teacher import make_scorer
+from edgecd.distill.teacher import DeferredScorer
 from edgecd.distill.training import Item, Outcome, Schedule, divergence, fit, predict_logits
-from edgecd.encoding import encode_prompt
+from edgecd.encoding import encode_prompt, label_token_ids
 from edgecd.errors import InputError
 from edgecd.files import fingerprint, read_json, refuse_existing, write_json, write_text
-from edgecd.memory import peak_rss_bytes
+from edgecd.memory import rss_bytes
 from edgecd.tasks import Example, Task, load_task, read_split
 
 PACKAGES = ("edgecd", "torch", "transformers", "peft", "tokenizers", "numpy")
 MONITOR = 128
+SCORING_BATCH = {"cpu": 8, "cuda": 64}
 
 
 @dataclass(frozen=True)
@@ -56,6 +65,18 @@ class Examples:
     transfer: tuple[Example, ...]
     monitor: tuple[Example, ...]
     heldout: tuple[Example, ...]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained and merged student, and what it came to."""
+
+    model: Any
+    tokenizer: Any
+    outcome: Outcome
+    trainable: int
+    loaded: dict[str, int | None]  # memory with the student loaded and nothing trained yet
+    figures: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -89,14 +110,14 @@ def train(
         done: dict[str, Any] = read_json(out / "run.json")
         return done
     _write_examples(out, examples)
+    (out / "state").mkdir(exist_ok=True)
+    account = Account(out / "state" / "account.json", device, began)
     targets = None
     if config.method == "cd":
-        targets = score_all(task, config, examples, device, out, reporter)
-    scored_s = time.monotonic() - began
-    model, tokenizer, outcome, figures = train_student(
-        task, config, examples, targets, device, out, reporter
-    )
-    students.save_checkpoint(model, tokenizer, out / "checkpoint")
+        targets = score_all(task, config, examples, device, out, reporter, account)
+    trained = train_student(task, config, examples, targets, device, out, reporter, account)
+    students.save_checkpoint(trained.model, trained.tokenizer, out / "checkpoint")
+    scoring, training = account.phases.get("scoring", {}), account.phases["training"]
     run = {
         "format": 1,
         "status": "done",
@@ -119,17 +140,24 @@ def train(
             "monitor": len(examples.monitor),
             "heldout": len(examples.heldout),
         },
-        "metrics": figures,
-        "steps": outcome.steps,
-        "best_step": outcome.best_step,
-        "parameters": sum(p.numel() for p in model.parameters()),
+        "metrics": trained.figures,
+        "steps": trained.outcome.steps,
+        "best_step": trained.outcome.best_step,
+        "parameters": sum(p.numel() for p in trained.model.parameters()),
+        "trainable_parameters": trained.trainable,
         "timings_s": {
-            "scoring": scored_s if targets else 0.0,
-            "training": outcome.train_s,
-            "total": time.monotonic() - began,
+            "scoring": scoring.get("seconds", 0.0),
+            "training": training["seconds"],
+            "total": account.seconds,
         },
-        "peak_rss_bytes": peak_rss_bytes(),
-        "peak_gpu_bytes": torch.cuda.max_memory_allocated() if device.type == "cuda" else None,
+        "memory": {
+            **trained.loaded,
+            "training_peak_rss_bytes": training["peak_rss_bytes"],
+            "training_peak_gpu_bytes": training["peak_gpu_bytes"],
+            "scoring_peak_rss_bytes": scoring.get("peak_rss_bytes"),
+            "scoring_peak_gpu_bytes": scoring.get("peak_gpu_bytes"),
+        },
+        **account.highest(),
         "versions": {name: metadata.version(name) for name in PACKAGES},
     }
     write_json(out / "run.json", run)
@@ -174,10 +202,15 @@ def score_all(
     device: torch.device,
     out: Path,
     reporter: Reporter,
+    account: Account,
 ) -> Targets:
-    """Load the teacher, score every role under every demonstration draw, and let it go."""
-    teacher = load_language_model(config.teacher, device, pick_dtype(config.dtype, device))
-    scorer = make_scorer(teacher, task.template)
+    """Score every role under every demonstration draw; the teacher is loaded if scores are missing.
+
+    Its time and memory are the phase `scoring` of the account, which is not there when every
+    score was cached.
+    """
+    files = find_model(config.teacher, device, pick_dtype(config.dtype, device))
+    scorer = DeferredScorer(files, task.template)
     folder = Path(config.scores) if config.scores else out / "scores"
     folder.mkdir(parents=True, exist_ok=True)
     # Ids are unique within a split only: held-out ones get a mark of their own.
@@ -185,30 +218,34 @@ def score_all(
     everything = (*examples.transfer, *examples.monitor, *held)
     split_at = len(examples.transfer) + len(examples.monitor)
     calibrated, plain, marks = [], [], []
-    for number, shots in enumerate(examples.draws, start=1):
-        what = f"teacher scores ({number}/{len(examples.draws)})"
-        scores, shortened = score_examples(
-            scorer,
-            shots,
-            everything,
-            config.max_length,
-            folder,
-            8 if device.type == "cpu" else 64,
-            lambda done, total, what=what: reporter.progress(what, done, total),  # type: ignore[misc]
-        )
-        if shortened and number == 1:
-            reporter.say(f"{shortened} of {len(everything)} inputs were shortened to fit")
-        table = scores.log_probabilities
-        plain.append(table)
-        calibrated.append(calibrate(table, table[:split_at]) if config.calibrate else table)
-        marks.append(scores.fingerprint)
+    with account.phase("scoring", counts=lambda: scorer.is_loaded):
+        for number, shots in enumerate(examples.draws, start=1):
+            what = f"teacher scores ({number}/{len(examples.draws)})"
+
+            def progress(done: int, total: int, what: str = what) -> None:
+                account.tick()
+                reporter.progress(what, done, total)
+
+            scores, shortened = score_examples(
+                scorer,
+                shots,
+                everything,
+                config.max_length,
+                folder,
+                SCORING_BATCH[device.type],
+                progress,
+            )
+            if shortened and number == 1:
+                reporter.say(f"{shortened} of {len(everything)} inputs were shortened to fit")
+            table = scores.log_probabilities
+            plain.append(table)
+            calibrated.append(calibrate(table, table[:split_at]) if config.calibrate else table)
+            marks.append(scores.fingerprint)
     table = average(calibrated)
     by_id = {
         example.id: row
         for example, row in zip(everything[:split_at], table[:split_at], strict=True)
     }
-    del teacher, scorer
-    gc.collect()
     return Targets(by_id, table[split_at:], average(plain)[split_at:], tuple(marks))
 
 
@@ -220,13 +257,24 @@ def train_student(
     device: torch.device,
     out: Path,
     reporter: Reporter,
-) -> tuple[Any, Any, Outcome, dict[str, Any]]:
-    """Fold, adapt, train, merge and evaluate; returns (model, tokenizer, outcome, figures)."""
+    account: Account,
+) -> Trained:
+    """Fold, adapt, train, merge and evaluate; with `head = "vocabulary"` fold last, as others do.
+
+    The training alone is the phase `training` of the account.
+    """
     lm = load_language_model(config.student, device, torch.float32)
+    over_vocabulary = config.head == "vocabulary"
     classifier = students.fold(lm, task.template)
     students.add_start(lm)
     pad_id = classifier.config.pad_token_id
     tokenizer = lm.text_tokenizer
+    label_tokens = tuple(label_token_ids(tokenizer, task.template, lm.name).values())
+    gc.collect()  # of the teacher, too
+    loaded = {
+        "loaded_rss_bytes": rss_bytes(),
+        "loaded_gpu_bytes": torch.cuda.memory_allocated() if device.type == "cuda" else None,
+    }
 
     def ids(example: Example) -> list[int]:
         return encode_prompt(tokenizer, task.template, example.fields, config.max_length).ids
@@ -250,7 +298,8 @@ def train_student(
         items = [entry for entry in items if entry.label is not None]
     monitor = [item(example, False) for example in examples.monitor] if targets else []
     torch.manual_seed(config.seed)  # LoRA starts from random matrices
-    training = students.add_adapter(classifier, config.adapter, config.lora_rank)
+    untrained = lm.model if over_vocabulary else classifier
+    training = students.add_adapter(untrained, config.adapter, config.lora_rank)
     trainable = sum(p.numel() for p in training.parameters() if p.requires_grad)
     reporter.say(
         f"student: {trainable:,} of {sum(p.numel() for p in training.parameters()):,} parameters "
@@ -265,8 +314,8 @@ def train_student(
         patience=config.patience,
         seed=config.seed,
         autocast=pick_dtype(config.dtype, device) == torch.bfloat16,
+        label_tokens=label_tokens if over_vocabulary else (),
     )
-    (out / "state").mkdir(exist_ok=True)
     _forget_lost_steps(out)
     with (out / "metrics.jsonl").open("a", encoding="utf-8") as lines:
 
@@ -274,24 +323,22 @@ def train_student(
             lines.write(json.dumps(line) + "\n")
             lines.flush()
 
-        outcome = fit(
-            training,
-            items,
-            monitor,
-            schedule,
-            pad_id,
-            out / "state",
-            log,
-            lambda done, total: reporter.progress("training", done, total),
-        )
+        def progress(done: int, total: int) -> None:
+            account.tick()
+            reporter.progress("training", done, total)
+
+        with account.phase("training"):
+            outcome = fit(training, items, monitor, schedule, pad_id, out / "state", log, progress)
         if config.adapter == "lora":
             training.save_pretrained(out / "adapter")
         model = students.merge(training)
+        if over_vocabulary:
+            model = students.fold(replace(lm, model=model), task.template)
         figures = evaluate(
             model, [ids(e) for e in examples.heldout], examples.heldout, task, targets, pad_id
         )
         log({"step": outcome.steps, "heldout": figures})
-    return model, lm.tokenizer, outcome, figures
+    return Trained(model, lm.tokenizer, outcome, trainable, loaded, figures)
 
 
 def evaluate(
@@ -325,7 +372,9 @@ def _open_run(out: Path, config: TrainConfig, resume: bool, force: bool) -> None
     """Create or reopen the run folder; a resumed run must be asked for the same thing."""
     asked = to_toml(config)
     if resume and (out / "config.toml").exists():
-        if (out / "config.toml").read_text(encoding="utf-8") != asked:
+        # As options, not as text: a run goes on although an option was added since
+        kept = tomllib.loads((out / "config.toml").read_text(encoding="utf-8"))
+        if TrainConfig(**kept) != config:
             raise InputError(
                 f"{out} was started with other options (see {out / 'config.toml'}): repeat those, "
                 "or choose another folder"

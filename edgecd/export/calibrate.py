@@ -99,10 +99,12 @@ def is_matrix(value: ir.Value | None) -> bool:
     )
 
 
-def make_feeds(prompts: Sequence[Sequence[int]], pad_token_id: int) -> list[Feed]:
+def make_feeds(
+    prompts: Sequence[Sequence[int]], pad_token_id: int, rows: int = FEED_ROWS
+) -> list[Feed]:
     """Token ids as a graph's inputs, in batches of similar length."""
     feeds: list[Feed] = []
-    for places in batches([len(ids) for ids in prompts], FEED_ROWS):
+    for places in batches([len(ids) for ids in prompts], rows):
         inputs = padded([prompts[place] for place in places], pad_token_id)
         feeds.append(dict(zip(INPUTS, inputs, strict=True)))
     return feeds
@@ -142,6 +144,8 @@ def _session_giving(graph: onnx.ModelProto, names: Sequence[str], threads: int) 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
+    # A copy of all weights, for a session that runs a few batches.
+    options.add_session_config_entry("session.disable_prepacking", "1")
     outputs = graph.graph.output
     before = len(outputs)
     for name in names:

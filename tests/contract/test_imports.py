@@ -37,6 +37,7 @@ FORBIDDEN = {
     "cli": (*HEAVY, "numpy"),
     "runtime": (*TORCH_SIDE, "onnx", "edgecd.export", "edgecd.distill", "edgecd.bench"),
     "bench": (*TORCH_SIDE, "onnx", "edgecd.export", "edgecd.distill", "matplotlib"),
+    "sweep": (*TORCH_SIDE, "onnx", "onnxruntime", "edgecd.distill", "edgecd.export", "matplotlib"),
     "export": (*TORCH_SIDE, "edgecd.distill", "edgecd.bench"),
     "distill": ("onnx", "onnxruntime", "edgecd.export", "edgecd.runtime", "edgecd.bench"),
 }

