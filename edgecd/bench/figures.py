@@ -121,7 +121,7 @@ def _latency(report: Report) -> Iterator[Drawing]:
 
 
 def _out_of_domain(report: Report) -> Iterator[Drawing]:
-    rows = answering(report)
+    rows = [row for row in answering(report) if any(row["ood_accuracy"].values())]
     columns = {report["task"]: {row["system"]: _estimate(row["accuracy"], row) for row in rows}}
     for name in report["ood"]:
         found = {row["system"]: row["ood_accuracy"].get(name) for row in rows}

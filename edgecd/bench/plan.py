@@ -138,15 +138,18 @@ def make_specs(
 def conversion_specs(
     systems: Sequence[System], specs: Mapping[str, Mapping[str, Any]], folder: Path
 ) -> list[dict[str, Any]]:
-    """One `prompt_models` spec for each language model whose prompts onnxruntime is to run."""
-    found: dict[str, dict[str, Any]] = {}
+    """A `prompt_models` spec for each language model whose prompts onnxruntime is to run.
+
+    And one more for no demonstrations: each takes memory for several copies of the weights.
+    """
+    found: dict[tuple[str, bool], dict[str, Any]] = {}
     for system in systems:
         if system.kind != "icl" or not system.converted:
             continue
         spec = specs[system.name]
         keys = ("template", "verbalizer", "max_length", "calibration")
         one = found.setdefault(
-            system.model,
+            (system.model, system.shots > 0),
             {
                 **{key: spec[key] for key in keys},
                 "model": system.model,

@@ -48,8 +48,8 @@ def make_prompt_models(spec: Mapping[str, Any]) -> dict[str, str | None]:
     """Write a folder for each prompt of one language model; name -> why it was left out, or None.
 
     `spec`: `model`, `precision`, `template`, `verbalizer`, `max_length`, `calibration` (inputs),
-    `folder`, and `systems`: name -> {`shots`: demonstrations, `cached`}. A prompt that does not
-    fit into the model, or a model without a fused graph, is left out.
+    `folder`, and `systems`: name -> {`shots`: demonstrations, `cached`}, all with demonstrations or
+    none. A prompt that does not fit into the model, or a model without a fused graph, is left out.
     """
     template = PromptTemplate(spec["template"], spec["verbalizer"])
     lm = load_language_model(spec["model"], torch.device("cpu"), torch.float32)
@@ -81,26 +81,23 @@ def make_prompt_models(spec: Mapping[str, Any]) -> dict[str, str | None]:
         name: contexts[name] if name in cached else contexts[name][:START_TOKENS] or lead
         for name in to_make
     }
-    bare = [name for name in to_make if not prefixes[name]]
-    prompted = [name for name in to_make if prefixes[name]]
-    for names in (prompted, bare):
-        if not names:
-            continue
-        main = names[0]
-        feeds = _feeds(lm, template, contexts[main], prefixes[main], spec)
-        graphs = _graphs(model, [prefixes[name] for name in names], spec["precision"], feeds)
-        for name, graph in zip(names, graphs, strict=True):
-            with new_folder(Path(spec["folder"]) / name, force=True) as part:
-                onnx.save(graph, part / MODEL)
-                write_text(part / TOKENIZER, lm.text_tokenizer.to_str())
-                described = PromptFile(
-                    tuple(contexts[name]),
-                    len(prefixes[name]),
-                    template.labels,
-                    spec["precision"],
-                    parameters,
-                )
-                write_prompt_file(part / PROMPT, described)
+    if not to_make:
+        return left_out
+    main = to_make[0]
+    feeds = _feeds(lm, template, contexts[main], prefixes[main], spec)
+    graphs = _graphs(model, list(prefixes.values()), spec["precision"], feeds)
+    for name, graph in zip(to_make, graphs, strict=True):
+        with new_folder(Path(spec["folder"]) / name, force=True) as part:
+            onnx.save(graph, part / MODEL)
+            write_text(part / TOKENIZER, lm.text_tokenizer.to_str())
+            described = PromptFile(
+                tuple(contexts[name]),
+                len(prefixes[name]),
+                template.labels,
+                spec["precision"],
+                parameters,
+            )
+            write_prompt_file(part / PROMPT, described)
     return left_out
 
 

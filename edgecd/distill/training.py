@@ -196,7 +196,8 @@ def _step(
     torch.manual_seed(schedule.seed * 1_000_003 + step)
     total_loss = 0.0
     # PBFT over the vocabulary is here as others do it: whole batches
-    for rows in [batch] if schedule.label_tokens else _parts(batch, PART_TOKENS[_device(model).type]):
+    parts = [batch] if schedule.label_tokens else _parts(batch, PART_TOKENS[_device(model).type])
+    for rows in parts:
         loss = _loss(model, rows, schedule, len(batch), pad_id)
         loss.backward()  # type: ignore[no-untyped-call]
         total_loss += float(loss.detach())
