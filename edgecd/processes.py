@@ -7,8 +7,12 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
-from typing import IO
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from edgecd.errors import EdgecdError
+from edgecd.files import read_json, write_json
 
 PARENT_GONE = 3
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -47,6 +51,19 @@ def end_with_parent() -> None:
         os._exit(PARENT_GONE)
 
     threading.Thread(target=wait, daemon=True).start()
+
+
+def run_spec(work: Callable[[Any], Any], spec_path: str, result_path: str) -> int:
+    """Do `work` on a spec file's JSON and write what it returns; returns the exit code.
+
+    An error that a person can mend becomes its message on standard error.
+    """
+    try:
+        write_json(Path(result_path), work(read_json(Path(spec_path))))
+    except EdgecdError as bad:
+        print(bad, file=sys.stderr)
+        return bad.exit_code
+    return 0
 
 
 def environment(threads: int) -> dict[str, str]:

@@ -21,16 +21,16 @@ from edgecd.bench.onnx_prompt import PROMPT, PromptFile, write_prompt_file
 from edgecd.distill.models import LanguageModel, check_context_fits, load_language_model
 from edgecd.distill.student import fold
 from edgecd.encoding import added_tokens, encode_prompt, token_ids
-from edgecd.errors import EdgecdError, InputError
+from edgecd.errors import InputError
 from edgecd.export.calibrate import Feed, calibrate, make_feeds
 from edgecd.export.graph import refuse_too_large, replace_past, write_graph
 from edgecd.export.half import half_graph
 from edgecd.export.precondition import smooth, spread
 from edgecd.export.quantize import INT4_TREATMENTS, Treatment, quantize
 from edgecd.export.stack import Block, Past, read_pasts, read_stack, with_pasts
-from edgecd.files import new_folder, read_json, write_json, write_text
+from edgecd.files import new_folder, write_text
 from edgecd.manifest import MODEL, TOKENIZER
-from edgecd.processes import end_with_parent
+from edgecd.processes import end_with_parent, run_spec
 from edgecd.prompts import PromptTemplate
 
 if TYPE_CHECKING:
@@ -190,16 +190,6 @@ def _feeds(
     return make_feeds([ids for ids in prompts if len(ids) > len(prefix)], 0, FEED_ROWS)
 
 
-def main(spec_path: str, result_path: str) -> int:
-    """Make what the spec file says; returns the exit code."""
-    try:
-        write_json(Path(result_path), make_prompt_models(read_json(Path(spec_path))))
-    except EdgecdError as bad:
-        print(bad, file=sys.stderr)
-        return bad.exit_code
-    return 0
-
-
 if __name__ == "__main__":
     end_with_parent()
-    sys.exit(main(*sys.argv[1:]))
+    sys.exit(run_spec(make_prompt_models, *sys.argv[1:]))

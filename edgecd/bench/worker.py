@@ -14,10 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from edgecd.bench.energy import energy_j, spent_j
-from edgecd.errors import EdgecdError
-from edgecd.files import read_json, write_json
 from edgecd.memory import peak_rss_bytes
-from edgecd.processes import end_with_parent
+from edgecd.processes import end_with_parent, run_spec
 
 Fields = Mapping[str, str]
 Shots = Sequence[tuple[Fields, str]]
@@ -194,19 +192,9 @@ def _peak_gpu_bytes() -> int | None:
     return int(torch.cuda.max_memory_allocated())
 
 
-def main(spec_path: str, result_path: str) -> int:
-    """Do what the spec file says; returns the exit code."""
-    try:
-        write_json(Path(result_path), work(read_json(Path(spec_path))))
-    except EdgecdError as bad:
-        print(bad, file=sys.stderr)
-        return bad.exit_code
-    return 0
-
-
 if __name__ == "__main__":
     end_with_parent()
     # By its importable name: `icl` must raise and return this module's own classes.
     from edgecd.bench import worker
 
-    sys.exit(worker.main(*sys.argv[1:]))
+    sys.exit(run_spec(worker.work, *sys.argv[1:]))
