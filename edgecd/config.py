@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import tomllib
 import types
 import typing
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edgecd.errors import InputError
+from edgecd.files import read_toml
 from edgecd.tasks import check_keys
 
 METHODS = ("cd", "pbft")
@@ -95,12 +95,7 @@ def load_config(path: Path | None, flags: Mapping[str, Any]) -> TrainConfig:
     """
     values: dict[str, Any] = {}
     if path is not None:
-        try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise InputError(f"{path}: no such file") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as bad:
-            raise InputError(f"{path}: not valid TOML: {bad}") from None
+        values = read_toml(path)
         check_keys(values, {field.name for field in dataclasses.fields(TrainConfig)}, str(path))
         for key in ("task", "teacher", "student", "scores"):
             beside = path.parent / str(values.get(key, ""))

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import tempfile
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,6 +50,16 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path}: no such file") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as bad:
         raise InputError(f"{path}: not valid JSON ({bad})") from None
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read TOML; a missing or malformed file is an InputError that names it."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as bad:
+        raise InputError(f"{path}: not valid TOML: {bad}") from None
 
 
 def sha256_file(path: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgecd.errors import InputError
+from edgecd.files import read_toml
 from edgecd.prompts import PromptTemplate, nli_pattern
 from edgecd.readers import Row, read_rows
 
@@ -97,11 +97,7 @@ def load_task(name: str, pattern: str | None = None) -> Task:
             f"unknown task {name!r}: name a .toml file or one of {', '.join(known)}"
             + suggest(name, known)
         )
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as bad:
-        raise InputError(f"{path}: not valid TOML: {bad}") from None
-    task = parse_task(table, path)
+    task = parse_task(read_toml(path), path)
     if pattern is not None:
         task = replace(task, template=nli_pattern(pattern, task.labels))
     return task

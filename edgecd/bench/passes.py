@@ -96,10 +96,9 @@ def measure_all(
     evaluations: dict[str, dict[str, Any]] = {}
     # Bundles first: they are quick, and what is wrong with them shows at once.
     for system in sorted(systems, key=lambda one: one.kind != "bundle"):
-        early = kept.read(system.name, EVALUATION)
-        if early is None and system.accuracy_from is not None:
+        if system.accuracy_from is not None and kept.read(system.name, EVALUATION) is None:
             continue
-        found = early or result(system, EVALUATION, "evaluation", do="evaluate")
+        found = result(system, EVALUATION, "evaluation", do="evaluate")
         if "skipped" in found:
             skipped[system.name] = found["skipped"]
         else:

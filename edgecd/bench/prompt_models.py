@@ -11,7 +11,7 @@ import gc
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import onnx
@@ -27,14 +27,11 @@ from edgecd.export.graph import refuse_too_large, replace_past, write_graph
 from edgecd.export.half import half_graph
 from edgecd.export.precondition import smooth, spread
 from edgecd.export.quantize import INT4_TREATMENTS, Treatment, quantize
-from edgecd.export.stack import Block, Past, read_pasts, read_stack, with_pasts
+from edgecd.export.stack import Block, Past, Stack, read_pasts, read_stack, with_pasts
 from edgecd.files import new_folder, write_text
 from edgecd.manifest import MODEL, TOKENIZER
 from edgecd.processes import end_with_parent, run_spec
 from edgecd.prompts import PromptTemplate
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 # The first tokens of a text draw activations that 8 bits cannot hold. A student has them as
 # constants (see `distill.student.add_start`), so a prompt read anew has its first ones, too.
@@ -56,7 +53,7 @@ def make_prompt_models(spec: Mapping[str, Any]) -> dict[str, str | None]:
     try:
         model = fold(lm, template)
         refuse_too_large(model)
-        read_stack(model)
+        stack = read_stack(model)
     except InputError as bad:
         return dict.fromkeys(spec["systems"], str(bad))
     parameters = sum(weights.numel() for weights in lm.model.parameters())
@@ -85,7 +82,8 @@ def make_prompt_models(spec: Mapping[str, Any]) -> dict[str, str | None]:
         return left_out
     main = to_make[0]
     feeds = _feeds(lm, template, contexts[main], prefixes[main], spec)
-    graphs = _graphs(model, list(prefixes.values()), spec["precision"], feeds)
+    pasts = [read_pasts(model, prefix) for prefix in prefixes.values() if prefix]
+    graphs = _graphs(stack, pasts, spec["precision"], feeds)
     for name, graph in zip(to_make, graphs, strict=True):
         with new_folder(Path(spec["folder"]) / name, force=True) as part:
             onnx.save(graph, part / MODEL)
@@ -102,15 +100,13 @@ def make_prompt_models(spec: Mapping[str, Any]) -> dict[str, str | None]:
 
 
 def _graphs(
-    model: PreTrainedModel, prefixes: Sequence[Sequence[int]], precision: str, feeds: list[Feed]
+    stack: Stack, pasts: Sequence[Sequence[Past]], precision: str, feeds: list[Feed]
 ) -> Iterator[onnx.ModelProto]:
-    """The same graph with each prefix in turn (or with none, where there is a single empty one).
+    """The same graph with each prefix's pasts in turn, or once with none where there are none.
 
     Yields one graph that changes: what it is at each step must be used before the next.
     """
-    stack = read_stack(model, prefixes[0])
-    pasts = [read_pasts(model, prefix) for prefix in prefixes if prefix]
-    graph = write_graph(stack)
+    graph = write_graph(with_pasts(stack, pasts[0]) if pasts else stack)
     if precision == "int8":
         inputs = calibrate(graph, feeds, grams=False)
         del graph  # every copy of the weights counts
@@ -119,7 +115,7 @@ def _graphs(
             stack = with_pasts(stack, [_joined(layer) for layer in zip(*pasts, strict=True)])
         rewritten = spread(smooth(stack, inputs))
         if pasts:
-            lengths = [len(prefix) for prefix in prefixes]
+            lengths = [past[0].keys.shape[1] for past in pasts]
             pasts = _split([_past(block) for block in rewritten.blocks], lengths)
             rewritten = with_pasts(rewritten, pasts[0])
         del stack

@@ -14,9 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgecd import metrics
 from edgecd.config import TrainConfig
-from edgecd.errors import EdgecdError
-from edgecd.files import read_json, write_json
-from edgecd.processes import end_with_parent
+from edgecd.processes import end_with_parent, run_spec
 
 if TYPE_CHECKING:
     import numpy as np
@@ -222,14 +220,11 @@ def _reporter() -> Reporter:
 def main(spec_path: str, result_path: str) -> int:
     """Run the cell of a spec file; returns the exit code."""
     end_with_parent()
-    spec = read_json(Path(spec_path))
-    try:
-        result = run_cell(spec, Path(spec_path).parent)
-    except EdgecdError as bad:
-        print(bad, file=sys.stderr)
-        return bad.exit_code
-    write_json(Path(result_path), {"fingerprint": spec["fingerprint"], **result})
-    return 0
+
+    def work(spec: dict[str, Any]) -> dict[str, Any]:
+        return {"fingerprint": spec["fingerprint"], **run_cell(spec, Path(spec_path).parent)}
+
+    return run_spec(work, spec_path, result_path)
 
 
 if __name__ == "__main__":

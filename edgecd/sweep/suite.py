@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import tomllib
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Any
 
 from edgecd.config import ADAPTERS, HEADS, METHODS, TrainConfig, load_config
 from edgecd.errors import InputError
-from edgecd.files import fingerprint
+from edgecd.files import fingerprint, read_toml
 from edgecd.tasks import check_keys
 
 PROMPTED = ("zero-shot", "icl")
@@ -84,12 +83,7 @@ def load_suite(path: Path, options: Mapping[str, Any]) -> Suite:
     Tasks and models are taken from the file's folder where they exist there. Raises InputError
     for a missing file, bad TOML, an unknown key, a wrong type, or something that is not said.
     """
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as bad:
-        raise InputError(f"{path}: not valid TOML: {bad}") from None
+    table = read_toml(path)
     where = str(path)
     check_keys(table, {field.name for field in dataclasses.fields(Suite)}, where)
     table = {"name": path.stem, **table}
