@@ -1,5 +1,7 @@
 """A bundle folder: `manifest.json`, `model.onnx`, `tokenizer.json` and `README.md`.
 
+One of a language model has a `context.safetensors` besides.
+
 The manifest is the one home of every fact about it; the other files are named in it with their
 hash. A bundle is read strictly, because it comes from anywhere.
 """
@@ -18,6 +20,7 @@ from edgecd.errors import CheckFailed, InputError
 from edgecd.files import new_folder, sha256_file, write_json, write_text
 from edgecd.graphfile import refuse_external_data
 from edgecd.manifest import (
+    CONTEXT,
     LISTED,
     LOADED,
     MANIFEST,
@@ -93,16 +96,24 @@ def check_files(folder: Path, manifest: Manifest, names: Iterable[str] = LISTED)
 
 
 def write_bundle(
-    out: Path, manifest: Manifest, model: Path, tokenizer_json: str, force: bool = False
+    out: Path,
+    manifest: Manifest,
+    model: Path,
+    tokenizer_json: str,
+    force: bool = False,
+    context: Path | None = None,
 ) -> Manifest:
     """Write a bundle folder atomically; returns the manifest with its files' hashes.
 
-    `model` is copied. An existing `out` is refused without `force`.
+    `model` and `context` are copied. An existing `out` is refused without `force`.
     """
     with new_folder(out, force) as part:
         shutil.copyfile(model, part / MODEL)
+        if context is not None:
+            shutil.copyfile(context, part / CONTEXT)
         write_text(part / TOKENIZER, tokenizer_json)
-        loaded = replace(manifest, files={name: _record(part / name) for name in LOADED})
+        there = [name for name in LOADED if (part / name).exists()]
+        loaded = replace(manifest, files={name: _record(part / name) for name in there})
         write_text(part / README, model_card(loaded, out.name))
         written = replace(loaded, files={**loaded.files, README: _record(part / README)})
         write_json(part / MANIFEST, manifest_json(written))

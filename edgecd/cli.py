@@ -47,7 +47,10 @@ def train(
     task: Annotated[str | None, typer.Option(help="Built-in name or TOML file.")] = None,
     teacher: Annotated[str | None, typer.Option(help="Folder, hub id or .gguf file.")] = None,
     student: Annotated[str | None, typer.Option(help="Folder, hub id or .gguf file.")] = None,
-    method: Annotated[str | None, typer.Option(help="cd or pbft.")] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(help="cd, pbft, mend, hypertuning or prompt-tuning (default: cd)."),
+    ] = None,
     adapter: Annotated[str | None, typer.Option(help="lora, bitfit or full.")] = None,
     head: Annotated[
         str | None,
@@ -90,36 +93,179 @@ def train(
     scores: Annotated[
         Path | None, typer.Option(help="Folder of teacher scores to share between runs.")
     ] = None,
+    distiller: Annotated[
+        str | None,
+        typer.Option(help="mend: what the distiller starts from (default: the student)."),
+    ] = None,
+    vectors: Annotated[
+        int | None, typer.Option(help="mend and prompt tuning: positions of a context.")
+    ] = None,
+    partition: Annotated[
+        Path | None, typer.Option(help="mend: a file of tasks to train on, and to test on.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="mend: which split of the partition.")] = None,
+    data: Annotated[Path | None, typer.Option(help="mend: folder of the partition's data.")] = None,
+    corpus: Annotated[
+        str | None, typer.Option(help="mend: plain text for stage 1, a file or NAME:CONFIG:SPLIT.")
+    ] = None,
+    pretrain_steps: Annotated[int | None, typer.Option(help="mend: steps of stage 1.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="mend: steps of stage 2; prompt tuning: steps.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped run.")] = False,
     force: Force = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Distil demonstrations into a student (or fine-tune one): RUN with a merged checkpoint."""
+    """Distil demonstrations into a student, fine-tune one, or learn to compress demonstrations."""
     flags = {
         key: str(value) if isinstance(value, Path) else value
         for key, value in locals().items()
         if key not in ("out", "config", "resume", "force", "as_json", "quiet")
     }
-    from edgecd.config import load_config
+    from edgecd.config import METHODS, TrainConfig, load_config
     from edgecd.errors import require
+    from edgecd.files import read_toml
+    from edgecd.mend.config import KINDS, MendConfig
 
-    settings = load_config(config, flags)
+    given = method or (read_toml(config).get("method") if config else None) or METHODS[0]
+    if given not in (*METHODS, *KINDS):
+        raise InputError(f"--method {given}: choose one of {', '.join((*METHODS, *KINDS))}")
+    kind: type[Any] = KINDS.get(given, TrainConfig)
+    settings = load_config(config, flags, kind)
     for module in ("torch", "transformers", "peft"):
         require(module, "train")
     from edgecd.console import Console
     from edgecd.distill.train import Reporter
-    from edgecd.distill.train import train as run_training
 
     with Console(quiet) as console:
         reporter = Reporter(console.say, console.progress)
-        run = run_training(settings, out, reporter, resume, force)
+        if isinstance(settings, TrainConfig):
+            from edgecd.distill.train import train as run_training
+
+            run = run_training(settings, out, reporter, resume, force)
+        elif isinstance(settings, MendConfig):
+            from edgecd.mend.train import train_distiller
+
+            run = train_distiller(settings, out, reporter, resume, force)
+        else:
+            from edgecd.mend.prompt_tuning import train_prompt
+
+            run = train_prompt(settings, out, reporter, resume, force)
     _print(as_json, run, lambda: console.run_summary(run, out))
 
 
 @app.command()
+def compress(
+    task: Annotated[str, typer.Option(help="Built-in name or TOML file.")],
+    out: Annotated[Path, typer.Option(help="The context file to write (.safetensors).")],
+    distiller: Annotated[
+        Path | None,
+        typer.Option(help="A run of --method mend or hypertuning, or what export made of one."),
+    ] = None,
+    bundle: Annotated[
+        Path | None, typer.Option(help="Without PyTorch: the language model, to calibrate with.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Keep all demonstrations, for this language model.")
+    ] = None,
+    shots: Annotated[int, typer.Option(min=0, help="Demonstrations; 0 for none (zero-shot).")] = 16,
+    seed: Annotated[int, typer.Option(help="Of the demonstrations.")] = 0,
+    max_length: Annotated[int, typer.Option(min=8, help="Tokens of an input.")] = 256,
+    calibrate: Annotated[
+        bool, typer.Option(help="Take each label's mean off, on unlabelled inputs.")
+    ] = True,
+    fp16: Annotated[bool, typer.Option("--fp16", help="16 bits instead of 8.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Turn a task's demonstrations into a context file, for a bundle of its language model."""
+    from edgecd.compressor import is_compressor
+    from edgecd.console import Console
+    from edgecd.errors import require
+    from edgecd.tasks import load_task
+
+    precision = "fp16" if fp16 else "int8"
+    if distiller is not None and is_compressor(distiller):
+        from edgecd.runtime.compress import compress_here
+
+        facts = compress_here(
+            load_task(task), out, distiller, bundle, shots, seed, max_length, precision, force
+        )
+    else:
+        for module in ("torch", "transformers"):
+            require(module, "train")
+        from edgecd.mend.compress import compress as run_compress
+
+        facts = run_compress(
+            load_task(task),
+            out,
+            distiller,
+            model,
+            shots,
+            seed,
+            max_length,
+            calibrate,
+            precision,
+            device,
+            force,
+        )
+    _print(as_json, facts, lambda: Console(False).facts(facts))
+
+
+@app.command()
+def meta_test(
+    runs: Annotated[list[Path], typer.Argument(help="Runs of --method mend or hypertuning.")],
+    out: Annotated[Path, typer.Option(help="The folder to write, or to go on with.")],
+    seeds: Annotated[str, typer.Option(help="Of demonstrations and queries.")] = "13,21,42,87,100",
+    limit: Annotated[int, typer.Option(min=1, help="Queries of each task.")] = 100,
+    shots: Annotated[
+        str | None, typer.Option(help="Demonstrations: 16, or 4,8,16 (default: as trained).")
+    ] = None,
+    prompt_steps: Annotated[
+        int, typer.Option(min=0, help="Steps of prompt tuning beside; 0 leaves it out.")
+    ] = 100,
+    partition: Annotated[Path | None, typer.Option(help="Instead of the run's.")] = None,
+    split: Annotated[str | None, typer.Option(help="Instead of the run's.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder of the partition's data.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    force: Force = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Test contexts on tasks that were never trained on, against prompts and prompt tuning."""
+    from edgecd.errors import require
+
+    for module in ("torch", "transformers"):
+        require(module, "train")
+    from edgecd.console import Console
+    from edgecd.mend.meta_test import TABLE
+    from edgecd.mend.meta_test import meta_test as run_test
+
+    with Console(quiet) as console:
+        result = run_test(
+            runs,
+            out,
+            _numbers("seeds", seeds),
+            limit,
+            _numbers("shots", shots or ""),
+            prompt_steps,
+            partition,
+            split,
+            data,
+            device,
+            force,
+            console.say,
+        )
+    _print(as_json, result, lambda: typer.echo((out / TABLE).read_text(encoding="utf-8")))
+
+
+@app.command()
 def export(
-    run: Annotated[Path, typer.Argument(help="A run folder that train wrote.")],
+    run: Annotated[
+        Path, typer.Argument(help="A run folder that train wrote, or a language model.")
+    ],
     out: Annotated[Path, typer.Option(help="The bundle folder to write.")],
     fp32: Annotated[bool, typer.Option("--fp32", help="Full precision (the default).")] = False,
     fp16: Annotated[bool, typer.Option("--fp16", help="Half precision, for GPUs.")] = False,
@@ -137,11 +283,17 @@ def export(
         typer.Option(help="Keep only tokens that these inputs use (.jsonl, or text by line)."),
     ] = None,
     exporter: Annotated[str, typer.Option(help="auto, fused, torch or optimum.")] = "auto",
+    task: Annotated[
+        str | None, typer.Option(help="Of a language model: whose examples check the bundle.")
+    ] = None,
+    context: Annotated[
+        Path | None, typer.Option(help="Of a language model: the context to put in (zero-shot).")
+    ] = None,
     force: Force = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write a run as an ONNX bundle, checked against its checkpoint on held-out examples."""
+    """Write a run, or a frozen language model, as an ONNX bundle, checked on held-out examples."""
     chosen = [
         name
         for name, given in (("fp32", fp32), ("fp16", fp16), ("int8", int8), ("int4", int4))
@@ -160,20 +312,47 @@ def export(
     require("onnx", "export")
     from edgecd.console import Console
     from edgecd.export.convert import export_run
+    from edgecd.export.run_folder import is_distiller
 
     with Console(quiet) as console:
-        result = export_run(
-            run,
-            out,
-            wanted.precision,
-            max_flips,
-            exporter,
-            force,
-            console.say,
-            wanted.weight_bits,
-            trim_vocab,
-        )
-    _print(as_json, result, lambda: console.show(f"bundle: {out}"))
+        if task is not None or context is not None:
+            if task is None or trim_vocab or exporter not in ("auto", "fused"):
+                raise InputError(
+                    "a language model needs --task T, whose examples check the bundle, and goes "
+                    "with neither --trim-vocab nor another --exporter"
+                )
+            from edgecd.export.language_model import export_language_model
+            from edgecd.tasks import load_task
+
+            result = export_language_model(
+                str(run),
+                load_task(task),
+                out,
+                wanted.precision,
+                max_flips,
+                context,
+                force,
+                console.say,
+                wanted.weight_bits,
+            )
+        elif is_distiller(run):
+            from edgecd.export.compressor import export_compressor
+
+            result = export_compressor(run, out, wanted.precision, force, console.say)
+        else:
+            result = export_run(
+                run,
+                out,
+                wanted.precision,
+                max_flips,
+                exporter,
+                force,
+                console.say,
+                wanted.weight_bits,
+                trim_vocab,
+            )
+    kind = "compressor" if "compressor" in result else "bundle"
+    _print(as_json, result, lambda: console.show(f"{kind}: {out}"))
 
 
 @app.command()
@@ -182,6 +361,9 @@ def predict(
     text: Annotated[str | None, typer.Argument(help="The input, or - for JSONL on stdin.")] = None,
     field: Annotated[
         list[str] | None, typer.Option(help="name=value, once for each field of the template.")
+    ] = None,
+    context: Annotated[
+        Path | None, typer.Option(help="A context file, for a language model's bundle.")
     ] = None,
     provider: Provider = "cpu",
     threads: Threads = None,
@@ -193,7 +375,7 @@ def predict(
 
     if (text is None) == (not field):
         raise InputError("give a TEXT, or --field name=value for each field, or - for stdin")
-    predictor = Predictor.load(bundle, provider=provider, threads=threads)
+    predictor = Predictor.load(bundle, provider, threads, context)
     if text == "-":
         for line in predict_stream(predictor, sys.stdin):
             typer.echo(line)
@@ -251,6 +433,9 @@ def bench(
     peers: Annotated[
         str | None,
         typer.Option(help="Other runtimes for the run's checkpoint, or 'all' that are installed."),
+    ] = None,
+    context: Annotated[
+        list[Path] | None, typer.Option(help="Context files for a language model's bundle.")
     ] = None,
     rounds: Annotated[
         int, typer.Option(min=1, help="Times that each row is timed, in turn with the others.")
@@ -310,6 +495,7 @@ def bench(
             rounds=rounds,
             prompt_runtimes=None if prompt_runtimes is None else _names(prompt_runtimes),
             peers=_names(peers),
+            contexts=context or [],
             latency_queries=latency_queries,
             baselines=None if baselines in (None, "all") else _names(baselines),
             force=force,
@@ -387,10 +573,42 @@ def demo(
 
 @app.command()
 def inspect(
-    bundle: Annotated[Path, typer.Argument(help="A bundle folder.")], as_json: Json = False
+    bundle: Annotated[
+        Path, typer.Argument(help="A bundle folder, a context file, or a distiller's run.")
+    ],
+    attention: Annotated[
+        bool, typer.Option("--attention", help="Of a run: what its vectors attend to.")
+    ] = False,
+    task: Annotated[str | None, typer.Option(help="Whose demonstrations it reads.")] = None,
+    shots: Annotated[int, typer.Option(min=1, help="Demonstrations that it reads.")] = 8,
+    seed: Annotated[int, typer.Option(help="Of the demonstrations.")] = 0,
+    out: Annotated[Path, typer.Option(help="The figure's name without ending.")] = Path(
+        "attention"
+    ),
+    as_json: Json = False,
 ) -> None:
-    """What a bundle is, how it was made, and its figures."""
+    """What a bundle or a context is, how it was made, and its figures."""
     from edgecd.console import Console
+
+    if attention:
+        if task is None:
+            raise InputError("--attention reads demonstrations: say of which --task")
+        from edgecd.errors import require
+
+        for module, extra in (("torch", "train"), ("matplotlib", "report")):
+            require(module, extra)
+        from edgecd.mend.attention import show_attention
+        from edgecd.tasks import load_task
+
+        facts = show_attention(bundle, load_task(task), out, shots, seed)
+        _print(as_json, facts, lambda: Console(False).facts(facts))
+        return
+    if bundle.is_file():
+        from edgecd.context import describe_context
+
+        facts = describe_context(bundle)
+        _print(as_json, facts, lambda: Console(False).facts(facts))
+        return
     from edgecd.runtime.inspect import describe, render
 
     result = describe(bundle)

@@ -9,7 +9,7 @@ import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, overload
 
 from edgecd.errors import InputError
 from edgecd.files import read_toml
@@ -18,6 +18,19 @@ from edgecd.tasks import check_keys
 METHODS = ("cd", "pbft")
 ADAPTERS = ("lora", "bitfit", "full")
 HEADS = ("labels", "vocabulary")
+_PATHS = (
+    "task",
+    "teacher",
+    "student",
+    "scores",
+    "model",
+    "distiller",
+    "partition",
+    "data",
+    "corpus",
+)
+
+Config = TypeVar("Config")
 
 
 @dataclass(frozen=True)
@@ -51,19 +64,19 @@ class TrainConfig:
     scores: str | None = None
 
     def __post_init__(self) -> None:
-        _one_of("method", self.method, METHODS)
-        _one_of("adapter", self.adapter, ADAPTERS)
-        _one_of("head", self.head, HEADS)
-        _within("alpha", self.alpha, 0, 1)
-        _within("temperature", self.temperature, 1e-3, 1e3)
+        one_of("method", self.method, METHODS)
+        one_of("adapter", self.adapter, ADAPTERS)
+        one_of("head", self.head, HEADS)
+        within("alpha", self.alpha, 0, 1)
+        within("temperature", self.temperature, 1e-3, 1e3)
         for name in ("shots", "seed"):
-            _within(name, getattr(self, name), 0, 2**31)
+            within(name, getattr(self, name), 0, 2**31)
         for name in ("transfer", "heldout", "batch_size", "lora_rank", "context_draws", "patience"):
-            _within(name, getattr(self, name), 1, 2**31)
-        _within("max_length", self.max_length, 8, 2**20)
+            within(name, getattr(self, name), 1, 2**31)
+        within("max_length", self.max_length, 8, 2**20)
         for name in ("epochs", "lr"):
             if getattr(self, name) is not None:
-                _within(name, getattr(self, name), 1e-9, 1e6)
+                within(name, getattr(self, name), 1e-9, 1e6)
         if self.method == "pbft" and self.shots == 0 and not self.use_labels:
             raise InputError("--method pbft learns from labelled examples: --shots 2 or more")
         if self.head == "vocabulary" and self.method != "pbft":
@@ -87,28 +100,38 @@ class TrainConfig:
         return {"lora": 1e-3, "bitfit": 1e-3, "full": 2e-5}[self.adapter]
 
 
-def load_config(path: Path | None, flags: Mapping[str, Any]) -> TrainConfig:
+@overload
+def load_config(path: Path | None, flags: Mapping[str, Any]) -> TrainConfig: ...
+@overload
+def load_config(path: Path | None, flags: Mapping[str, Any], kind: type[Config]) -> Config: ...
+def load_config(path: Path | None, flags: Mapping[str, Any], kind: type[Any] = TrainConfig) -> Any:
     """Defaults, overridden by the TOML file, overridden by the flags that are not None.
 
-    A relative task, model or scores path in the file is taken from the file's folder when it
-    exists there. Raises InputError for a missing file, bad TOML, an unknown key or a wrong type.
+    `kind` is a dataclass of options. A relative path in the file is taken from the file's folder
+    when it exists there. Raises InputError for a missing file, bad TOML, an unknown key, a wrong
+    type, or a flag that is none of this kind's options.
     """
+    known = {field.name for field in dataclasses.fields(kind)}
     values: dict[str, Any] = {}
     if path is not None:
         values = read_toml(path)
-        check_keys(values, {field.name for field in dataclasses.fields(TrainConfig)}, str(path))
-        for key in ("task", "teacher", "student", "scores"):
+        check_keys(values, known, str(path))
+        for key in known.intersection(_PATHS):
             beside = path.parent / str(values.get(key, ""))
             if key in values and beside.exists():
                 values[key] = str(beside)
     values |= {key: value for key, value in flags.items() if value is not None}
-    hints = typing.get_type_hints(TrainConfig)
+    for key in values:
+        if key not in known:
+            method = values.get("method", kind.method)
+            raise InputError(f"--{key.replace('_', '-')} has no meaning for --method {method}")
+    hints = typing.get_type_hints(kind)
     for key, value in values.items():
         values[key] = _typed(key, value, hints[key], str(path) if path else "options")
-    return TrainConfig(**values)
+    return kind(**values)
 
 
-def to_toml(config: TrainConfig) -> str:
+def to_toml(config: Any) -> str:
     """The resolved configuration as TOML that `load_config` reads back to an equal one."""
     lines = []
     for field in dataclasses.fields(config):
@@ -130,11 +153,13 @@ def _typed(key: str, value: Any, hint: Any, where: str) -> Any:
     return value
 
 
-def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+def one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    """Raise InputError, naming the option, unless `value` is one of `known`."""
     if value not in known:
         raise InputError(f"--{name} {value}: choose one of {', '.join(known)}")
 
 
-def _within(name: str, value: float, low: float, high: float) -> None:
+def within(name: str, value: float, low: float, high: float) -> None:
+    """Raise InputError, naming the option, unless `value` is from `low` to `high`."""
     if not low <= value <= high:
         raise InputError(f"--{name.replace('_', '-')} {value:g}: must be from {low:g} to {high:g}")

@@ -77,12 +77,18 @@ class Console:
         self._out.print(table)
 
     def run_summary(self, run: Mapping[str, Any], out: Path) -> None:
-        """The figures of a training run."""
+        """The figures of a training run, and what to do next."""
         figures = {
             name: f"{value:.3f}" if isinstance(value, float) else value
-            for name, value in run["metrics"].items()
+            for name, value in run.get("metrics", {}).items()
         }
         figures["peak_rss_gb"] = f"{run['peak_rss_bytes'] / 1e9:.2f}"
-        figures["training_s"] = f"{run['timings_s']['training']:.0f}"
+        figures |= {f"{phase}_s": f"{spent:.0f}" for phase, spent in run["timings_s"].items()}
         self.facts(figures)
-        self.show(f"run: {out}", f"next: edgecd export {out} --int8 --out BUNDLE")
+        following = {
+            "mend": f"edgecd compress --distiller {out} --task T --out CONTEXT",
+            "hypertuning": f"edgecd compress --distiller {out} --task T --out CONTEXT",
+            "prompt-tuning": f"edgecd predict BUNDLE --context {out}/context.safetensors",
+        }
+        default = f"edgecd export {out} --int8 --out BUNDLE"
+        self.show(f"run: {out}", f"next: {following.get(run['method'], default)}")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from edgecd.errors import InputError
 from edgecd.tasks import Example
+
+Shot = tuple[Mapping[str, str], str]
+CALIBRATION_INPUTS = 200
 
 
 def draw_demonstrations(
@@ -32,3 +35,13 @@ def draw_demonstrations(
         chosen += chance.sample(pool, share)
     chance.shuffle(chosen)
     return tuple(chosen)
+
+
+def calibration_inputs(
+    train: Sequence[Example], shots: Sequence[Shot], seed: int
+) -> tuple[Mapping[str, str], ...]:
+    """Up to CALIBRATION_INPUTS inputs, labels unseen, that are not demonstrations."""
+    shown = [dict(fields) for fields, _ in shots]
+    pool = [example.fields for example in train if dict(example.fields) not in shown]
+    chance = random.Random(f"edgecd calibration {seed}")
+    return tuple(chance.sample(pool, min(CALIBRATION_INPUTS, len(pool))))

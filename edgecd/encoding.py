@@ -77,6 +77,21 @@ def encode_prompt(
     )
 
 
+def demonstration_ids(tokenizer: Tokenizer, texts: Sequence[str], limit: int) -> list[int]:
+    """Token ids of as many demonstrations, each with its answer, as fit into `limit`.
+
+    The first ones first; a single one that is too long is cut. Empty when there are none.
+    """
+    count = len(texts)
+    while count:
+        ids = token_ids(tokenizer, SEPARATOR.join(texts[:count]), special=True)
+        if len(ids) <= limit or count == 1:
+            return ids[:limit]
+        # Usually one step: demonstrations are of like lengths
+        count = max(1, min(count - 1, count * limit // len(ids)))
+    return []
+
+
 def added_tokens(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
     """The token ids that the tokenizer puts before and after every text."""
     plain = token_ids(tokenizer, "x", special=False)

@@ -37,6 +37,22 @@ def resolve_dataset(name: str) -> str:
     )
 
 
+def resolve_file(dataset: str, path: str) -> str:
+    """One file of a dataset on the hub, downloaded; InputError when it cannot be had."""
+    hub = require("huggingface_hub", "train")
+    source = resolve_dataset(dataset)
+    try:
+        if source != dataset:  # a snapshot
+            return str(
+                hub.hf_hub_download(dataset, path, repo_type="dataset", local_files_only=True)
+            )
+        return str(hub.hf_hub_download(dataset, path, repo_type="dataset"))
+    except Exception as bad:  # the HTTP library, and so its errors, differ by hub version
+        raise InputError(
+            f"dataset {dataset!r} has no file {path!r} that can be read here: {bad}"
+        ) from None
+
+
 def _resolve(name: str, kind: str, ask: Callable[[Any], Any], cure: str) -> str:
     hub = require("huggingface_hub", "train")
     failure: list[Exception] = []

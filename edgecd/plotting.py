@@ -30,6 +30,8 @@ COLORS: Mapping[str, str] = {
     "pbft": "#9B59D0",
     "student": "#00936B",
     "mend": "#D6568E",
+    "prompt-tuning": "#7A8B2A",
+    "context": "#0F8B8D",
     "peer": "#78828F",
 }
 # A second mark of the role, for readers who don't see its colour.
@@ -42,6 +44,8 @@ MARKERS: Mapping[str, str] = {
     "pbft": "X",
     "student": "o",
     "mend": "*",
+    "prompt-tuning": "h",
+    "context": "<",
     "peer": "p",
 }
 INK, FAINT, PAPER = "#1f2730", "#d5dae0", "#ffffff"

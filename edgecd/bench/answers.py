@@ -74,7 +74,8 @@ def quality(
             "accuracy_minus_teacher": None,
             "ood_accuracy": {one.name: None for one in others},
         }
-    truth, predicted = main.columns, answers.predicted(main.name)
+    predicted = answers.predicted(main.name)
+    truth = main.columns[: len(predicted)]  # some systems are asked the first examples only
     taught = None if reference is None else reference.predicted(main.name)
     return {
         "accuracy": accuracy(predicted, truth),
@@ -85,7 +86,7 @@ def quality(
         "examples": len(truth),
         "groups": _by_group(main, predicted),
         "calibration_inputs": answers.calibrated_on,
-        "agreement_with_teacher": None if taught is None else agreement(predicted, taught),
+        "agreement_with_teacher": _agreement(predicted, taught),
         "accuracy_minus_teacher": _against(predicted, taught, truth),
         "ood_accuracy": {one.name: _out_of_domain(one, answers, reference) for one in others},
     }
@@ -114,7 +115,8 @@ def _against(
     """The difference of accuracies on the same examples: much surer than two intervals."""
     if taught is None:
         return None
-    ours, theirs = predicted == truth, taught == truth
+    asked = min(len(predicted), len(taught))
+    ours, theirs = predicted[:asked] == truth[:asked], taught[:asked] == truth[:asked]
     gain = ours.astype(float) - theirs
     return {
         "difference": float(gain.mean()),
@@ -125,12 +127,20 @@ def _against(
     }
 
 
+def _agreement(predicted: NDArray[np.int64], taught: NDArray[np.int64] | None) -> float | None:
+    if taught is None:
+        return None
+    asked = min(len(predicted), len(taught))
+    return agreement(predicted[:asked], taught[:asked])
+
+
 def _by_group(one: EvalSet, predicted: NDArray[np.int64]) -> dict[str, Any]:
     """Accuracy for each kind of input (HANS: for each heuristic), where there are kinds."""
-    groups = np.array([group or "" for group in one.groups])
+    groups = np.array([group or "" for group in one.groups])[: len(predicted)]
+    truth = one.columns[: len(predicted)]
     return {
         str(group): {
-            "accuracy": accuracy(predicted[groups == group], one.columns[groups == group]),
+            "accuracy": accuracy(predicted[groups == group], truth[groups == group]),
             "examples": int(np.sum(groups == group)),
         }
         for group in np.unique(groups)

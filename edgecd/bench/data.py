@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecd.bundle import MANIFEST, read_manifest
-from edgecd.demonstrations import draw_demonstrations
+from edgecd.context import read_context
+from edgecd.demonstrations import Shot, draw_demonstrations
 from edgecd.errors import InputError
+from edgecd.prompts import PromptTemplate
 from edgecd.readers import read_rows
 from edgecd.tasks import Example, Task, read_split
 
-Shot = tuple[Mapping[str, str], str]
-CALIBRATION_INPUTS = 200
 DEMONSTRATIONS = "demonstrations.jsonl"
 _EVALUATION_SPLITS = ("validation", "test", "ood")
 
@@ -101,28 +101,28 @@ def draw_shots(
     return tuple((example.fields, str(example.label)) for example in chosen)
 
 
-def calibration_inputs(
-    train: Sequence[Example], shots: Sequence[Shot], seed: int
-) -> tuple[Mapping[str, str], ...]:
-    """Up to CALIBRATION_INPUTS inputs, labels unseen, that are not demonstrations."""
-    shown = [dict(fields) for fields, _ in shots]
-    pool = [example.fields for example in train if dict(example.fields) not in shown]
-    chance = random.Random(f"edgecd calibration {seed}")
-    return tuple(chance.sample(pool, min(CALIBRATION_INPUTS, len(pool))))
-
-
 def check_bundle(folder: Path, task: Task) -> None:
     """Raise InputError when a bundle's labels or fields are not the task's."""
     manifest = read_manifest(folder)
-    if set(manifest.labels) != set(task.labels):
+    _check_task(str(folder / MANIFEST), manifest.labels, manifest.prompt, task)
+
+
+def check_context(file: Path, task: Task) -> None:
+    """Raise InputError when a context's labels or fields are not the task's."""
+    facts = read_context(file).facts
+    _check_task(str(file), facts.labels, facts.prompt, task)
+
+
+def _check_task(where: str, labels: Sequence[str], prompt: PromptTemplate, task: Task) -> None:
+    if set(labels) != set(task.labels):
         raise InputError(
-            f"{folder / MANIFEST}: its labels ({', '.join(manifest.labels)}) are not those of task "
-            f"{task.name} ({', '.join(task.labels)}): give the task that it was trained on"
+            f"{where}: its labels ({', '.join(labels)}) are not those of task {task.name} "
+            f"({', '.join(task.labels)}): give the task that it was made for"
         )
-    if missing := set(manifest.prompt.fields) - set(task.template.fields):
+    if missing := set(prompt.fields) - set(task.template.fields):
         raise InputError(
-            f"{folder / MANIFEST}: it reads the field {', '.join(sorted(missing))}, which task "
-            f"{task.name} does not have: give the task that it was trained on"
+            f"{where}: it reads the field {', '.join(sorted(missing))}, which task {task.name} "
+            "does not have: give the task that it was made for"
         )
 
 

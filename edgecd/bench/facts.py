@@ -24,7 +24,8 @@ MARGIN = 0.02
 # Headings of the rows, in the order of the tables and figures.
 GROUPS: Mapping[str, Sequence[str]] = {
     "The teacher's prompt": (TEACHER, TEACHER_CACHED),
-    "Students": ("student", "mend"),
+    "Students": ("student",),
+    "A frozen model with a context": ("mend", "prompt-tuning", "context"),
     "Fine-tuned on the demonstrations": ("pbft",),
     "A model of the student's size, prompted": (SAME_SIZE, SAME_SIZE_CACHED, ZERO_SHOT),
     "Other runtimes": ("peer",),

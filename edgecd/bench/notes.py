@@ -94,6 +94,14 @@ def _how(report: Report) -> Iterator[str]:
             f"holds the runtime's part as well; {ZERO_SHOT} (PyTorch, no demonstrations) against "
             "the fp32 bundle shows how large that part is."
         )
+    most = max((row["examples"] for row in rows), default=0)
+    if fewer := [row for row in rows if 0 < row["examples"] < most]:
+        yield (
+            f"Asked the first {min(row['examples'] for row in fewer)} examples only, to compare "
+            "with the same prompt on the other runtime, which was asked all: "
+            + ", ".join(f"`{row['system']}`" for row in fewer)
+            + "."
+        )
     if any(row["calibration_inputs"] for row in rows):
         yield (
             "Prompts are calibrated: each label's mean log-probability over unlabelled training "

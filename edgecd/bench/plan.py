@@ -9,13 +9,12 @@ from typing import Any
 
 from edgecd.bench.data import (
     EvalSet,
-    Shot,
-    calibration_inputs,
     demonstrations_for,
     draw_shots,
 )
 from edgecd.bench.systems import ONNX, TORCH, ZERO_SHOT, Prompts, System
 from edgecd.bundle import read_manifest
+from edgecd.demonstrations import Shot, calibration_inputs
 from edgecd.errors import InputError
 from edgecd.files import read_json
 from edgecd.tasks import Task, read_split
@@ -25,6 +24,9 @@ TIMED_CALLS = {True: 24, False: 90}
 FEW_SHOTS = (4, 8)
 # Accuracy after other demonstrations: on the first examples, calibrated on the first inputs.
 DRAW_EXAMPLES, DRAW_CALIBRATION = 100, 50
+# Of the task's own set, for prompts in PyTorch that onnxruntime has answered whole: they show that
+# both say the same, and what PyTorch costs.
+TORCH_EXAMPLES = 100
 
 
 @dataclass(frozen=True)
@@ -103,9 +105,9 @@ def make_specs(
 ) -> dict[str, dict[str, Any]]:
     """What each system's processes are asked (see `worker.work`), but for `do` and `folder`.
 
-    `common` holds `max_length`, `provider`, `threads` and `dtype`. Prompts with fewer shots, and
-    those in PyTorch where onnxruntime has them, too, are evaluated on the task's own set alone:
-    they are there for their cost, and big models are slow.
+    `common` holds `max_length`, `provider`, `threads` and `dtype`. Prompts with fewer shots are
+    evaluated on the task's own set alone, and those in PyTorch where onnxruntime has them, too, on
+    its first TORCH_EXAMPLES: they are there for their cost, and big models are slow.
     """
     elsewhere = any(system.kind == "icl" and system.runtime == ONNX for system in systems)
     inputs = {one.name: [dict(fields) for fields in one.inputs] for one in sets}
@@ -115,8 +117,9 @@ def make_specs(
         naive = system.accuracy_from is not None
         calls = latency_queries or TIMED_CALLS[naive]
         few = system.kind == "icl" and system.shots not in (0, len(shown.main))
-        on_torch = system.kind == "icl" and system.runtime == TORCH
-        calibration = shown.calibration[: len(shown.calibration) // (2 if few else 1)]
+        again = elsewhere and system.kind == "icl" and system.runtime == TORCH
+        calibration = shown.calibration[: len(shown.calibration) // (2 if few or again else 1)]
+        own = {sets[0].name: main[:TORCH_EXAMPLES] if again else main}
         specs[system.name] = {
             **common,
             "system": asdict(system),
@@ -126,7 +129,7 @@ def make_specs(
             "queries": main[: max(1, -(-calls // rounds))],
             "warmup": WARMUP_CALLS[naive],
             "timed_calls": -(-calls // rounds),
-            "sets": {sets[0].name: main} if few or (elsewhere and on_torch) else inputs,
+            "sets": own if few or again else inputs,
             "calibration": [dict(fields) for fields in calibration] if system.kind == "icl" else [],
             "draws": [] if few else [_plain(draw) for draw in shown.draws],
             "draw_queries": main[:DRAW_EXAMPLES],

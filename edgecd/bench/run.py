@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgecd.bench import peers as other_runtimes
-from edgecd.bench.data import EvalSet, Shot, check_bundle, evaluation_sets
+from edgecd.bench.data import EvalSet, check_bundle, check_context, evaluation_sets
 from edgecd.bench.kept import open_kept
 from edgecd.bench.passes import convert, measure_all
 from edgecd.bench.plan import (
@@ -29,6 +29,7 @@ from edgecd.bench.systems import (
     list_systems,
 )
 from edgecd.bundle import read_manifest
+from edgecd.demonstrations import Shot
 from edgecd.errors import InputError
 from edgecd.files import fingerprint
 from edgecd.machine import describe_machine, fast_dtype, usable_cores
@@ -62,6 +63,7 @@ def bench(
     baselines: Sequence[str] | None = None,
     prompt_runtimes: Sequence[str] | None = None,
     peers: Sequence[str] = (),
+    contexts: Sequence[Path] = (),
     force: bool = False,
     progress: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
@@ -71,9 +73,10 @@ def bench(
     first bundle's provenance when not given; the demonstrations from `run`, or are drawn anew.
     Prompts run in PyTorch, in `dtype`, and on onnxruntime, in the first bundle's precision;
     `few_shots` and `draws` are fewer and other demonstrations, `peers` other runtimes for the
-    run's checkpoint. Each system is evaluated once, then timed in `rounds`, so that a noisy
-    machine hurts all alike, each time in a fresh process. Results are kept in OUT/systems, so the
-    same command goes on where it stopped, and more bundles can join.
+    run's checkpoint, `contexts` files for the bundles of language models. Each system is evaluated
+    once, then timed in `rounds`, so that a noisy machine hurts all alike, each time in a fresh
+    process. Results are kept in OUT/systems, so the same command goes on where it stopped, and
+    more bundles can join.
 
     Raises InputError for what cannot be compared or measured, and for an OUT that holds
     something else unless `force`, which measures everything anew.
@@ -85,6 +88,8 @@ def bench(
             raise InputError(f"--{name} {value}: at least one is needed")
     for folder in bundles:
         check_bundle(folder, task)
+    for file in contexts:
+        check_context(file, task)
     # A run may have chosen another pattern than the task's own: prompts are compared in its form.
     task = replace(task, template=read_manifest(bundles[0]).prompt)
     machine = describe_machine()
@@ -111,7 +116,7 @@ def bench(
     chosen, absent = _choose_peers(peers)
     notes += absent
     checkpoint = None if run is None else run / "checkpoint"
-    systems = list_systems(bundles, models, prompts, chosen, checkpoint)
+    systems = list_systems(bundles, models, prompts, chosen, checkpoint, contexts)
     common = {
         "max_length": max(read_manifest(folder).max_length for folder in bundles),
         "provider": provider,

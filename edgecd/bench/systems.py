@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgecd.bundle import MANIFEST, read_manifest
+from edgecd.context import read_context
 from edgecd.errors import InputError
 from edgecd.files import read_json, sha256_file
 from edgecd.tasks import suggest
@@ -22,7 +23,8 @@ BASELINES = (TEACHER, TEACHER_CACHED, SAME_SIZE, SAME_SIZE_CACHED, ZERO_SHOT)
 ACCURACY_FROM = {TEACHER: TEACHER_CACHED, SAME_SIZE: SAME_SIZE_CACHED}
 TORCH, ONNX = "torch", "onnxruntime"
 RUNTIMES = (ONNX, TORCH)
-_ROLES = {"pbft": "pbft", "mend": "mend"}
+_ROLES = {"pbft": "pbft", "language-model": "context"}
+_CONTEXT_ROLES = {"mend": "mend", "hypertuning": "mend", "prompt-tuning": "prompt-tuning"}
 _NEEDED = {TORCH: ("torch", "transformers"), ONNX: ("torch", "transformers", "onnx_ir")}
 
 
@@ -32,7 +34,8 @@ class System:
 
     `model` is a bundle folder, a language model's name, or the checkpoint that a peer converts;
     `identity` changes with its weights. A prompt (`icl`) has `shots` demonstrations in its input,
-    read once where it is `cached`; on onnxruntime it has the `precision` that is asked for.
+    read once where it is `cached`; on onnxruntime it has the `precision` that is asked for. A
+    language model's bundle takes a `context` file, or the one inside.
     """
 
     name: str
@@ -45,6 +48,7 @@ class System:
     shots: int = 0
     cached: bool = False
     bundle: str | None = None  # a peer's: the template and the labels are its
+    context: str | None = None
 
     @property
     def accuracy_from(self) -> str | None:
@@ -89,7 +93,9 @@ def known_models(
     made: Mapping[str, Any] = read_manifest(bundles[0]).provenance
     if run is not None:
         made = read_json(run / "run.json")
-    return Models(teacher or made.get("teacher"), student_base or made.get("student"))
+    return Models(
+        teacher or made.get("teacher"), student_base or made.get("student") or made.get("model")
+    )
 
 
 def choose_roles(models: Models, baselines: Sequence[str] | None) -> tuple[str, ...]:
@@ -134,17 +140,25 @@ def list_systems(
     prompts: Prompts,
     peers: Sequence[str] = (),
     checkpoint: Path | None = None,
+    contexts: Sequence[Path] = (),
 ) -> tuple[System, ...]:
-    """Every row in the report's order: prompts, peers, then bundles.
+    """Every row in the report's order: prompts, peers, bundles, then contexts.
 
-    Peers run `checkpoint`, which the first bundle was made from. Raises InputError for two
-    systems of one name, or peers without a checkpoint.
+    Peers run `checkpoint`, which the first bundle was made from; contexts are given to every
+    bundle of a language model. Raises InputError for two systems of one name, peers without a
+    checkpoint, or contexts without such a bundle.
     """
     if peers and checkpoint is None:
         raise InputError("--peers convert the run's checkpoint: say which run with --run")
     systems = list(_prompts(models, prompts))
     systems += [_peer(name, Path(str(checkpoint)), bundles[0]) for name in peers]
     systems += [_bundle(folder) for folder in bundles]
+    takers = [folder for folder in bundles if read_manifest(folder).language_model is not None]
+    if contexts and not takers:
+        raise InputError(
+            "contexts need the bundle of a language model: edgecd export MODEL --task T --out B"
+        )
+    systems += [_with_context(folder, file, len(takers)) for folder in takers for file in contexts]
     names = [system.name for system in systems]
     for name in names:
         if names.count(name) > 1:
@@ -203,6 +217,18 @@ def _bundle(folder: Path) -> System:
         role=_ROLES.get(method, "student"),
         model=str(folder.resolve()),
         identity=sha256_file(folder / MANIFEST),  # it holds the hashes of all the rest
+    )
+
+
+def _with_context(folder: Path, file: Path, takers: int) -> System:
+    method = read_context(file).facts.method
+    return System(
+        name=file.stem if takers == 1 else f"{folder.resolve().name}-{file.stem}",
+        kind="bundle",
+        role=_CONTEXT_ROLES.get(method, "context"),
+        model=str(folder.resolve()),
+        identity=[sha256_file(folder / MANIFEST), sha256_file(file)],
+        context=str(file.resolve()),
     )
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edgecd.bench.energy import energy_j, spent_j
+from edgecd.manifest import CONTEXT
 from edgecd.memory import peak_rss_bytes
 from edgecd.processes import end_with_parent, run_spec
 
@@ -145,7 +146,8 @@ def _load_bundle(spec: Mapping[str, Any]) -> Loaded:
     from edgecd.runtime.predictor import BATCH_ROWS, Predictor
 
     imported = time.perf_counter()
-    predictor = Predictor.load(folder, spec["provider"], spec["threads"])
+    given = spec["system"].get("context")
+    predictor = Predictor.load(folder, spec["provider"], spec["threads"], given)
     ready = time.perf_counter()
     manifest = predictor.manifest
 
@@ -169,13 +171,20 @@ def _load_bundle(spec: Mapping[str, Any]) -> Loaded:
             "precision": manifest.precision,
             "labels": list(predictor.labels),
             "parameters": manifest.provenance.get("parameters"),
-            "disk_bytes": sum(file.stat().st_size for file in folder.iterdir()),
-            "context_tokens": 0,
+            "disk_bytes": _disk_bytes(folder, given),
+            "context_tokens": predictor.context.positions if predictor.context else 0,
             "import_ms": (imported - started) * 1e3,
             "load_ms": (ready - imported) * 1e3,
             "context_ms": None,
         },
     )
+
+
+def _disk_bytes(folder: Path, context: str | None) -> int:
+    """Of the bundle, with the context that is used instead of its own."""
+    files = [file for file in folder.iterdir() if context is None or file.name != CONTEXT]
+    given = [] if context is None else [Path(context)]
+    return sum(file.stat().st_size for file in (*files, *given))
 
 
 def _timed(answer: Callable[[Fields], list[float]], fields: Fields) -> tuple[list[float], float]:

@@ -73,13 +73,13 @@ class ModelFiles:
         """As `LanguageModel.text_tokenizer`."""
         return _plain(self.tokenizer)
 
-    def load(self) -> LanguageModel:
-        """The model itself; InputError when it is not a language model."""
+    def load(self, kind: Any = AutoModelForCausalLM) -> LanguageModel:
+        """The model itself, of an auto class; InputError when it is not of that kind."""
         source, options = _source(self.name)
         if options:
             options |= _plain_gguf()
         with _friendly(self.name):
-            model = AutoModelForCausalLM.from_pretrained(source, dtype=self.dtype, **options)
+            model = kind.from_pretrained(source, dtype=self.dtype, **options)
         if hasattr(model.config, "quantization_config"):  # unpacked above: nothing is quantized
             del model.config.quantization_config
         model = model.to(self.dtype).to(self.device).eval()

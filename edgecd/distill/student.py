@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,24 +45,31 @@ def fold(lm: LanguageModel, template: PromptTemplate) -> PreTrainedModel:
     """
     tokens = label_token_ids(lm.text_tokenizer, template, lm.name)
     rows = label_head(lm.model, list(tokens.values()))
-    config = type(lm.model.config).from_dict(lm.model.config.to_dict())
-    config.id2label = dict(enumerate(template.labels))
-    config.label2id = {label: number for number, label in enumerate(template.labels)}
-    config.num_labels = len(template.labels)
-    config.pad_token_id = _pad_token(lm)
+    return classifier_of(lm.model.base_model, rows, template.labels, _pad_token(lm), lm.name)
+
+
+def classifier_of(
+    body: PreTrainedModel, rows: torch.Tensor, labels: Sequence[str], pad_token_id: int, name: str
+) -> PreTrainedModel:
+    """The classifier of a language model's body and the head's rows [labels, width]."""
+    config = type(body.config).from_dict(body.config.to_dict())
+    config.id2label = dict(enumerate(labels))
+    config.label2id = {label: number for number, label in enumerate(labels)}
+    config.num_labels = len(labels)
+    config.pad_token_id = pad_token_id
     config.tie_word_embeddings = False  # the head that was tied is gone
     try:
         with torch.device("meta"):
             model = AutoModelForSequenceClassification.from_config(config)
     except ValueError:
         raise InputError(
-            f"{lm.name}: transformers has no text-classification class for {config.model_type!r}"
+            f"{name}: transformers has no text-classification class for {config.model_type!r}"
         ) from None
     # The backbone is the same module tree under the same prefix: share it, copy nothing.
-    setattr(model, model.base_model_prefix, lm.model.base_model)
+    setattr(model, model.base_model_prefix, body)
     head = torch.nn.Linear(rows.shape[1], rows.shape[0], bias=False)
     head.weight.data.copy_(rows)
-    model.score = head.to(lm.model.device, lm.model.dtype)
+    model.score = head.to(body.device, body.dtype)
     return model.eval()
 
 

@@ -8,7 +8,6 @@ import json
 import random
 import shutil
 import time
-import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
@@ -20,10 +19,11 @@ import torch
 from numpy.typing import NDArray
 
 from edgecd import metrics
-from edgecd.config import TrainConfig, to_toml
+from edgecd.config import TrainConfig
 from edgecd.demonstrations import draw_demonstrations
 from edgecd.distill import student as students
 from edgecd.distill.account import Account
+from edgecd.distill.folder import METRICS, forget_lost_steps, open_run
 from edgecd.distill.models import (
     check_words,
     find_model,
@@ -36,7 +36,7 @@ from edgecd.distill.teacher import DeferredScorer
 from edgecd.distill.training import Item, Outcome, Schedule, divergence, fit, predict_logits
 from edgecd.encoding import encode_prompt, label_token_ids
 from edgecd.errors import InputError
-from edgecd.files import fingerprint, read_json, refuse_existing, write_json, write_text
+from edgecd.files import fingerprint, read_json, write_json, write_text
 from edgecd.memory import rss_bytes
 from edgecd.tasks import Example, Task, load_task, read_split
 
@@ -104,7 +104,7 @@ def train(
     if config.method == "cd":
         check_words(config.teacher, task.template)
     examples = choose_examples(task, config, reporter.say)
-    _open_run(out, config, resume, force)
+    open_run(out, config, resume, force)
     if (out / "run.json").exists() and read_json(out / "run.json").get("status") == "done":
         reporter.say(f"{out} is complete already")
         done: dict[str, Any] = read_json(out / "run.json")
@@ -316,8 +316,9 @@ def train_student(
         autocast=pick_dtype(config.dtype, device) == torch.bfloat16,
         label_tokens=label_tokens if over_vocabulary else (),
     )
-    _forget_lost_steps(out)
-    with (out / "metrics.jsonl").open("a", encoding="utf-8") as lines:
+    state = out / "state" / "state.json"
+    forget_lost_steps(out, {"": read_json(state)["step"] if state.exists() else 0})
+    with (out / METRICS).open("a", encoding="utf-8") as lines:
 
         def log(line: dict[str, Any]) -> None:
             lines.write(json.dumps(line) + "\n")
@@ -366,36 +367,6 @@ def evaluate(
         figures["agreement"] = metrics.agreement(logits.argmax(-1), targets.heldout.argmax(-1))
         figures["heldout_kl"] = divergence(logits, targets.heldout.tolist())
     return figures
-
-
-def _open_run(out: Path, config: TrainConfig, resume: bool, force: bool) -> None:
-    """Create or reopen the run folder; a resumed run must be asked for the same thing."""
-    asked = to_toml(config)
-    if resume and (out / "config.toml").exists():
-        # As options, not as text: a run goes on although an option was added since
-        kept = tomllib.loads((out / "config.toml").read_text(encoding="utf-8"))
-        if TrainConfig(**kept) != config:
-            raise InputError(
-                f"{out} was started with other options (see {out / 'config.toml'}): repeat those, "
-                "or choose another folder"
-            )
-        return
-    refuse_existing(out, force)
-    if out.exists():
-        shutil.rmtree(out)
-    out.mkdir(parents=True)
-    write_text(out / "config.toml", asked)
-
-
-def _forget_lost_steps(out: Path) -> None:
-    """Drop the lines of steps done after the last saved state: they will be done again."""
-    path = out / "metrics.jsonl"
-    if path.exists():
-        state = out / "state" / "state.json"
-        last = read_json(state)["step"] if state.exists() else 0
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        whole = [line for line in lines if line.endswith("\n")]
-        write_text(path, "".join(line for line in whole if json.loads(line)["step"] <= last))
 
 
 def _write_examples(out: Path, examples: Examples) -> None:

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
+from edgecd.distill.state import restore_state, save_state, save_tensors
 from edgecd.distill.student import load_trainable, trainable_state
-from edgecd.files import read_json, write_json
+from edgecd.files import read_json
 
 WARM_UP = 0.06
 SAVE_EVERY_S = 30.0
@@ -118,7 +119,7 @@ def fit(
     state: dict[str, Any] = {"step": 0, "best_step": 0, "best": 1e30, "bad": 0}
     if (folder / "state.json").exists():
         state = read_json(folder / "state.json")
-        _restore(model, optimizer, folder, state["step"])
+        restore_state(model, optimizer, folder, state["step"])
     model.train()
     saved = time.monotonic()
     stopped = bool(monitor) and state["bad"] >= schedule.patience
@@ -136,15 +137,15 @@ def fit(
             state["bad"] = 0 if better else state["bad"] + 1
             if better:
                 state |= {"best": value, "best_step": step + 1}
-                _save_tensors(parameters, folder / "best.safetensors")
+                save_tensors(parameters, folder / "best.safetensors")
             stopped = state["bad"] >= schedule.patience
             saved = -math.inf
         log(line)
         if time.monotonic() - saved > SAVE_EVERY_S:
-            _save(parameters, optimizer, folder, state)
+            save_state(parameters, optimizer, folder, state)
             saved = time.monotonic()
         progress(step + 1, total)
-    _save(parameters, optimizer, folder, state)
+    save_state(parameters, optimizer, folder, state)
     if monitor and (folder / "best.safetensors").exists():
         load_trainable(model, load_file(folder / "best.safetensors"))
     model.eval()
@@ -179,6 +180,14 @@ def divergence(logits: NDArray[np.float32], targets: Sequence[Sequence[float]]) 
     return float(distillation_loss(student, target, everywhere, nowhere, 1.0, 1.0, len(logits)))
 
 
+def set_rate(optimizer: torch.optim.Optimizer, lr: float, step: int, total: int) -> None:
+    """The learning rate of a step: a short rise to `lr`, then down to nothing in a line."""
+    warm = max(1, round(total * WARM_UP))
+    factor = min((step + 1) / warm, (total - step) / max(1, total - warm))
+    for group in optimizer.param_groups:
+        group["lr"] = lr * factor
+
+
 def _step(
     model: Any,
     optimizer: torch.optim.Optimizer,
@@ -188,10 +197,7 @@ def _step(
     total: int,
     pad_id: int,
 ) -> float:
-    warm = max(1, round(total * WARM_UP))
-    factor = min((step + 1) / warm, (total - step) / max(1, total - warm))
-    for group in optimizer.param_groups:
-        group["lr"] = schedule.lr * factor
+    set_rate(optimizer, schedule.lr, step, total)
     # Dropout depends on seed and step alone, so a resumed run draws the same masks.
     torch.manual_seed(schedule.seed * 1_000_003 + step)
     total_loss = 0.0
@@ -283,42 +289,3 @@ def _pad(
 def _device(model: Any) -> torch.device:
     device: torch.device = next(model.parameters()).device
     return device
-
-
-def _save_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
-    part = path.with_name(f".{path.name}.part")
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, part)
-    part.replace(path)
-
-
-def _save(
-    parameters: dict[str, torch.Tensor],
-    optimizer: torch.optim.Optimizer,
-    folder: Path,
-    state: dict[str, Any],
-) -> None:
-    """Write parameters and Adam's moments under the step's own name, then point to them."""
-    tensors = {f"parameter/{name}": value for name, value in parameters.items()}
-    for name, value in parameters.items():
-        for moment in ("exp_avg", "exp_avg_sq"):
-            if value in optimizer.state:
-                tensors[f"{moment}/{name}"] = optimizer.state[value][moment]
-    name = f"step-{state['step']}.safetensors"
-    _save_tensors(tensors, folder / name)
-    write_json(folder / "state.json", state)
-    for old in folder.glob("step-*.safetensors"):
-        if old.name != name:
-            old.unlink()
-
-
-def _restore(model: Any, optimizer: torch.optim.Optimizer, folder: Path, step: int) -> None:
-    tensors = load_file(folder / f"step-{step}.safetensors")
-    parameters = trainable_state(model)
-    load_trainable(model, {name: tensors[f"parameter/{name}"] for name in parameters})
-    for name, value in parameters.items():
-        if f"exp_avg/{name}" in tensors:
-            optimizer.state[value] = {
-                "step": torch.tensor(float(step)),
-                "exp_avg": tensors[f"exp_avg/{name}"].to(value.device),
-                "exp_avg_sq": tensors[f"exp_avg_sq/{name}"].to(value.device),
-            }

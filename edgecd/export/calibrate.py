@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 FEED_ROWS = 8
 HEAD = "score.weight"  # stays fp32: a few rows, whose error would go straight into the logits
 
-Feed = Mapping[str, NDArray[np.int64]]
+Feed = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)

@@ -25,13 +25,14 @@ class Source:
     """A checkpoint as a graph in full precision, and who wrote it.
 
     `stack` is there for a fused graph only; `prefix` holds the token ids that the graph holds as
-    constants.
+    constants. The graph `is_open` when it is a language model's (see `graph.write_graph`).
     """
 
     graph: onnx.ModelProto
     exporter: str
     prefix: tuple[int, ...] = ()
     stack: Stack | None = None
+    is_open: bool = False
 
 
 @dataclass(frozen=True)
@@ -113,14 +114,14 @@ def _quantized(
     from edgecd.export.quantize import INT4_TREATMENTS, int8_treatments, quantize, rounder
 
     report(f"calibrating on {sum(len(feed['input_ids']) for feed in feeds)} texts")
-    graph, stack = source.graph, source.stack
+    graph, stack, is_open = source.graph, source.stack, source.is_open
     del source  # every copy of the weights counts
     # int4 rounds its inputs by block anyway, and its weights are better left as they are.
     if stack is not None and precision == "int8":
         inputs = calibrate(graph, feeds, grams=False)
         del graph
         gc.collect()  # views of a graph refer to each other
-        graph = write_graph(spread(smooth(stack, inputs)))
+        graph = write_graph(spread(smooth(stack, inputs)), is_open)
     del stack
     gc.collect()
     inputs = calibrate(graph, feeds)

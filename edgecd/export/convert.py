@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecd.bundle import write_bundle
+from edgecd.context import Context
 from edgecd.encoding import Encoded, constant_prefix
 from edgecd.errors import CheckFailed, InputError, require
 from edgecd.export import parity
@@ -25,7 +26,7 @@ from edgecd.export.target import MAX_FLIPS_PCT
 from edgecd.files import refuse_existing
 from edgecd.manifest import MODEL, PRECISIONS, Manifest
 from edgecd.runtime.predictor import Predictor
-from edgecd.runtime.session import open_session, signature
+from edgecd.runtime.session import HEAD, PAST, open_session, signature
 
 if TYPE_CHECKING:
     import onnx
@@ -36,6 +37,23 @@ GRAPH_CHECK_EXAMPLES = 64
 QUANTIZED = ("int8", "int4")
 
 Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What an export starts from besides its graph.
+
+    `reference` holds PyTorch's logits on the gate's examples, or on its first ones. A language
+    model's export has a context, in memory and as a file; `changes` join the provenance.
+    """
+
+    loaded: RunFolder
+    calibration: list[parity.Fields]
+    gate: parity.HeldOut
+    reference: NDArray[np.float32]
+    changes: dict[str, Any] = field(default_factory=dict)
+    context: Context | None = None
+    context_file: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -83,14 +101,10 @@ def export_run(
         )
     refuse_existing(out, force)
     started = time.perf_counter()
-    if max_flips_pct is None:
-        max_flips_pct = MAX_FLIPS_PCT[precision]
     loaded, model = load_run(run)
     heldout = parity.read_heldout(run, loaded.tokenizer, loaded.template, loaded.max_length)
     calibration, gate = parity.split(heldout)
-    # An exact graph answers for the checkpoint, once a part of the gate has shown that it is exact.
-    exact = precision in QUANTIZED and trim_corpus is None
-    seen = gate.first(GRAPH_CHECK_EXAMPLES) if exact else gate
+    seen = examples_to_see(gate, precision, trim_corpus is not None)
     report(f"PyTorch checkpoint on {len(seen.fields)} held-out examples")
     encoded = parity.encode(seen.fields, loaded)
     reference = parity.checkpoint_logits(model, encoded, loaded.pad_token_id)
@@ -100,14 +114,49 @@ def export_run(
     prefix = constant_prefix(loaded.tokenizer, loaded.template)
     source = read_source(model, run / "checkpoint", exporter, precision, prefix, report)
     del model  # the graph has its weights; two copies are enough
+    job = Job(loaded, calibration, gate, reference, trimmed)
+    sources = [source]
+    del source
+    return finish(job, sources, out, precision, max_flips_pct, force, report, weight_bits, started)
+
+
+def examples_to_see(gate: parity.HeldOut, precision: str, changed: bool = False) -> parity.HeldOut:
+    """The part of the gate that PyTorch must answer.
+
+    An exact graph answers for the checkpoint once a part has shown that it is exact, unless the
+    checkpoint was `changed` on purpose.
+    """
+    exact = precision in QUANTIZED and not changed
+    return gate.first(GRAPH_CHECK_EXAMPLES) if exact else gate
+
+
+def finish(
+    job: Job,
+    sources: list[Source],
+    out: Path,
+    precision: str,
+    max_flips_pct: float | None,
+    force: bool,
+    report: Report,
+    weight_bits: int,
+    started: float,
+) -> dict[str, Any]:
+    """Treat the one source graph, which is taken out of the list, and write what passes the gate.
+
+    Raises CheckFailed, with all that was tried, when nothing does.
+    """
+    source = sources.pop()  # so that nobody else keeps its weights
+    loaded, gate, reference = job.loaded, job.gate, job.reference
+    if max_flips_pct is None:
+        max_flips_pct = MAX_FLIPS_PCT[precision]
     # Beside the bundle, as temporary folders are memory on some machines.
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.work.") as work:
-        desk = _Desk(loaded, source.prefix, Path(work))
-        if exact:
+        desk = _Desk(job, source.prefix, Path(work))
+        if len(reference) < len(gate.fields):
             report(f"full precision on {len(gate.fields)} held-out examples")
             reference = _exact_logits(desk, source.graph, gate, reference)
-        feeds = desk.feeds(parity.encode(calibration, loaded))
+        feeds = desk.feeds(parity.encode(job.calibration, loaded))
         made = candidates(source, precision, feeds, weight_bits, report)
         used, linear_layers = source.exporter, _linear_layers(source)
         del source
@@ -128,11 +177,12 @@ def export_run(
             },
             provenance={
                 **loaded.made,
-                **trimmed,
+                **job.changes,
                 "export": {**_made_by(used), **audited.facts()},
             },
         )
-        written = write_bundle(out, manifest, desk.path, loaded.tokenizer.to_str(), force)
+        tokenizer = loaded.tokenizer.to_str()
+        written = write_bundle(out, manifest, desk.path, tokenizer, force, job.context_file)
     return {
         "bundle": str(out),
         "precision": precision,
@@ -149,7 +199,7 @@ def export_run(
 class _Desk:
     """Where graphs are tried that are not a bundle yet."""
 
-    loaded: RunFolder
+    job: Job
     prefix: tuple[int, ...]
     work: Path
 
@@ -165,13 +215,14 @@ class _Desk:
         onnx.save(graph, self.path)
         session = open_session(self.path)
         inputs, outputs = signature(session)
+        loaded, context = self.job.loaded, self.job.context
         manifest = Manifest(
-            task=self.loaded.task,
-            labels=self.loaded.template.labels,
-            verbalizer=dict(self.loaded.template.verbalizer),
-            template=self.loaded.template.text,
-            max_length=self.loaded.max_length,
-            pad_token_id=self.loaded.pad_token_id,
+            task=loaded.task,
+            labels=loaded.template.labels,
+            verbalizer=dict(loaded.template.verbalizer),
+            template=loaded.template.text,
+            max_length=loaded.max_length,
+            pad_token_id=loaded.pad_token_id,
             prefix_ids=self.prefix,
             precision=precision,
             inputs=inputs,
@@ -179,13 +230,18 @@ class _Desk:
             parity={},
             provenance={},
             samples=(),
+            language_model=None if context is None else context.facts.fingerprint,
         )
-        return Predictor(manifest, self.loaded.tokenizer, session)
+        return Predictor(manifest, loaded.tokenizer, session, context)
 
     def feeds(self, encoded: Sequence[Encoded]) -> list[Feed]:
         """Batches of prompts as the graph takes them."""
         prompts = [one.ids for one in encoded if len(one.ids) > len(self.prefix)]
-        return make_feeds(prompts, self.loaded.pad_token_id)
+        feeds = make_feeds(prompts, self.job.loaded.pad_token_id)
+        context = self.job.context
+        if context is None:
+            return feeds
+        return [{**feed, PAST: context.past, HEAD: context.head} for feed in feeds]
 
 
 def _linear_layers(source: Source) -> int:

@@ -9,6 +9,10 @@ Graph contract: `input_ids` and `attention_mask`, int64 [batch, sequence], right
 prefix: the graph leaves them out, as their keys and values are in it. Padding is on the right and
 attention is causal, so that a real token never sees padding and no mask is needed.
 
+An open graph is a language model's: what comes before the text, and the rows of the head, are
+inputs, too. `past`, float32 [layers, 2, kv_heads, positions, head_size], holds keys (after
+rotation) and values of at least one position, `head` is float32 [labels, width].
+
 Operators: https://onnx.ai/onnx/operators and
 https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md
 """
@@ -32,7 +36,7 @@ from edgecd.export.stack import (
     Stack,
     read_stack,
 )
-from edgecd.runtime.session import INPUTS
+from edgecd.runtime.session import HEAD, INPUTS, PAST
 
 if TYPE_CHECKING:
     import onnx
@@ -45,6 +49,7 @@ OPSET = 23  # the first with Attention
 IR_VERSION = 10
 MICROSOFT = "com.microsoft"
 PAST_LENGTH = "past_length"
+VECTORS = "vectors"
 PROTOBUF_LIMIT_BYTES = 2**31 - 2**20  # a single ONNX file is one protobuf message; 1 MiB for nodes
 
 # transformers' name -> operator, domain, attributes
@@ -68,19 +73,120 @@ def fused_graph(model: PreTrainedModel, prefix: Sequence[int] = ()) -> onnx.Mode
     return write_graph(read_stack(model, prefix))
 
 
-def write_graph(stack: Stack) -> onnx.ModelProto:
-    """The fp32 graph of a described classifier; InputError for an activation it cannot write."""
+def write_graph(stack: Stack, is_open: bool = False) -> onnx.ModelProto:
+    """The fp32 graph of a described classifier; InputError for an activation it cannot write.
+
+    With `is_open` its constant tokens and its head become inputs.
+    """
     import onnx_ir as ir
 
     tape = ir.tape.Tape()
-    inputs = [ir.val(name, dtype=ir.DataType.INT64, shape=("batch", "sequence")) for name in INPUTS]
-    hidden = _decoder(tape, stack, *(_after_prefix(tape, stack, value) for value in inputs))
-    logits = _linear(tape, hidden, [stack.head], "score")
-    logits.name, logits.dtype = "logits", ir.DataType.FLOAT
-    logits.shape = ir.Shape(["batch", stack.head.weight.shape[1]])
+    inputs = [_input_ids(name) for name in INPUTS]
+    if is_open:
+        past, head = _open_inputs(stack)
+        shared = _Shared(tape, stack, inputs[0], past)
+        hidden = _decoder(tape, stack, inputs[0], inputs[1], shared)
+        logits = _op(tape, "MatMul", hidden, _op(tape, "Transpose", head, perm=[1, 0]))
+        inputs += [past, head]
+        columns: int | str = "labels"
+    else:
+        tokens, mask = (_after_prefix(tape, stack, value) for value in inputs)
+        hidden = _decoder(tape, stack, tokens, mask, _Shared(tape, stack, tokens))
+        logits = _linear(tape, hidden, [stack.head], "score")
+        columns = stack.head.weight.shape[1]
+    return _written(tape, inputs, logits, "logits", ("batch", columns))
+
+
+def reader_graph(
+    stack: Stack, placeholders: np.ndarray, project: Linear | None, gain: float
+) -> onnx.ModelProto:
+    """A distiller's reader: `input_ids` [1, sequence] -> `vectors` [1, positions, width].
+
+    The states at the placeholders [positions, reader's width], which follow the tokens, through
+    `project` and tanh where there is one, times `gain`.
+    """
+    import onnx_ir as ir
+
+    tape = ir.tape.Tape()
+    tokens, count = _input_ids(INPUTS[0]), placeholders.shape[0]
+    embedded = _op(tape, "Gather", _constant(tape, stack.tokens, "embed_tokens.weight"), tokens)
+    after = _constant(tape, placeholders[None], "placeholders")
+    read = _op(tape, "Concat", embedded, after, axis=1)
+    shared = _Shared(tape, stack, read)
+    states = _layers(tape, stack, _placed(tape, stack, read, shared), shared)
+    end = _ints(tape, "end", [np.iinfo(np.int64).max])
+    start, axis = _ints(tape, "first_placeholder", [-count]), _ints(tape, "axis_1", [1])
+    vectors = _op(tape, "Slice", states, start, end, axis)
+    if project is not None:
+        vectors = _op(tape, "Tanh", _linear(tape, vectors, [project], "project"))
+    vectors = _op(tape, "Mul", vectors, _constant(tape, np.array(gain, np.float32), "gain"))
+    return _written(tape, [tokens], vectors, VECTORS, (1, count, "width"))
+
+
+def vectors_graph(stack: Stack) -> onnx.ModelProto:
+    """What a language model remembers of vectors in place of embeddings.
+
+    `vectors` [1, positions, width] -> `past` [layers, 2, kv_heads, positions, head_size].
+    """
+    import onnx_ir as ir
+
+    tape = ir.tape.Tape()
+    attention = stack.blocks[0].attention
+    width = stack.tokens.shape[1]
+    vectors = ir.val(VECTORS, dtype=ir.DataType.FLOAT, shape=(1, "positions", width))
+    shared = _Shared(tape, stack, vectors)
+    _layers(tape, stack, _placed(tape, stack, vectors, shared), shared)
+    # [1, positions, kv_heads * head_size] -> [1, kv_heads, positions, head_size]
+    heads = _ints(tape, "by_head", [1, -1, attention.kv_heads, attention.head_size])
+    parts = [
+        _op(tape, "Transpose", _op(tape, "Reshape", states, heads), perm=[0, 2, 1, 3])
+        for layer in shared.states
+        for states in layer
+    ]
+    layers = len(stack.blocks)
+    shape = _ints(tape, "by_layer", [layers, 2, attention.kv_heads, -1, attention.head_size])
+    past = _op(tape, "Reshape", _op(tape, "Concat", *parts, axis=0), shape)
+    sizes = (layers, 2, attention.kv_heads, "positions", attention.head_size)
+    return _written(tape, [vectors], past, PAST, sizes)
+
+
+def prefix_graph(change: np.ndarray, base: np.ndarray) -> onnx.ModelProto:
+    """A hypernetwork's end: `vectors` [1, positions, width] -> `past`, as of `vectors_graph`.
+
+    `change` [width, layers * 2 * kv_heads * head_size] is added to `base`, of the past's shape.
+    """
+    import onnx_ir as ir
+
+    tape = ir.tape.Tape()
+    layers, two, heads, positions, size = base.shape
+    vectors = ir.val(VECTORS, dtype=ir.DataType.FLOAT, shape=(1, positions, change.shape[0]))
+    flat = _linear(tape, vectors, [Linear(change)], "change")
+    shape = _ints(tape, "by_position", [positions, layers, two, heads, size])
+    moved = _op(tape, "Transpose", _op(tape, "Reshape", flat, shape), perm=[1, 2, 3, 0, 4])
+    past = _op(tape, "Add", moved, _constant(tape, base, "base"))
+    return _written(tape, [vectors], past, PAST, base.shape)
+
+
+def _input_ids(name: str) -> ir.Value:
+    import onnx_ir as ir
+
+    return ir.val(name, dtype=ir.DataType.INT64, shape=("batch", "sequence"))
+
+
+def _written(
+    tape: ir.tape.Tape,
+    inputs: Sequence[ir.Value],
+    output: ir.Value,
+    name: str,
+    shape: Sequence[int | str],
+) -> onnx.ModelProto:
+    """The tape as a model with one output of that name and shape; the tape lets its weights go."""
+    import onnx_ir as ir
+
+    output.name, output.dtype, output.shape = name, ir.DataType.FLOAT, ir.Shape(shape)
     graph = ir.Graph(
         inputs=inputs,
-        outputs=[logits],
+        outputs=[output],
         nodes=tape.nodes,
         initializers=tape.initializers,
         opset_imports={"": OPSET, MICROSOFT: 1},
@@ -90,6 +196,18 @@ def write_graph(stack: Stack) -> onnx.ModelProto:
     for value in tape.initializers:  # nodes and values refer to each other, and would keep them
         value.const_value = None
     return written
+
+
+def _open_inputs(stack: Stack) -> tuple[ir.Value, ir.Value]:
+    """The inputs `past` and `head` of an open graph."""
+    import onnx_ir as ir
+
+    attention = stack.blocks[0].attention
+    shape = (len(stack.blocks), 2, attention.kv_heads, "positions", attention.head_size)
+    return (
+        ir.val(PAST, dtype=ir.DataType.FLOAT, shape=shape),
+        ir.val(HEAD, dtype=ir.DataType.FLOAT, shape=("labels", stack.head.weight.shape[0])),
+    )
 
 
 def replace_past(graph: onnx.ModelProto, pasts: Sequence[Past]) -> None:
@@ -131,15 +249,22 @@ def _after_prefix(tape: ir.tape.Tape, stack: Stack, tokens: ir.Value) -> ir.Valu
 
 
 def _decoder(
-    tape: ir.tape.Tape, stack: Stack, input_ids: ir.Value, attention_mask: ir.Value
+    tape: ir.tape.Tape,
+    stack: Stack,
+    input_ids: ir.Value,
+    attention_mask: ir.Value,
+    shared: _Shared,
 ) -> ir.Value:
     """Nodes from tokens after the prefix to the last real one's final state, [batch, width]."""
     lengths = _op(tape, "ReduceSum", attention_mask, _ints(tape, "axis_1", [1]), keepdims=0)
     last = _op(tape, "Sub", lengths, _ints(tape, "one", [1]))
     last_index = _op(tape, "Unsqueeze", last, _ints(tape, "axis_1", [1]))
-    shared = _Shared(tape, stack, input_ids)
-
     hidden = _op(tape, "Gather", _constant(tape, stack.tokens, "embed_tokens.weight"), input_ids)
+    return _layers(tape, stack, _placed(tape, stack, hidden, shared), shared, last_index)
+
+
+def _placed(tape: ir.tape.Tape, stack: Stack, hidden: ir.Value, shared: _Shared) -> ir.Value:
+    """Embeddings as the first layer takes them: widened, and with their positions."""
     if stack.project_in is not None:
         hidden = _linear(tape, hidden, [stack.project_in], "project_in")
     if stack.positions is not None:
@@ -147,14 +272,25 @@ def _decoder(
         # Not a Gather: ONNX Runtime would take it for BERT's embeddings, and fuse it wrongly.
         rows = _op(tape, "Slice", table, *shared.span(), _ints(tape, "axis_0", [0]))
         hidden = _op(tape, "Add", hidden, rows)
+    return hidden
 
+
+def _layers(
+    tape: ir.tape.Tape,
+    stack: Stack,
+    hidden: ir.Value,
+    shared: _Shared,
+    last_index: ir.Value | None = None,
+) -> ir.Value:
+    """Nodes through all layers and the final norm, for every token or the one at `last_index`."""
     update: ir.Value | None = None  # what is still to be added to `hidden`
     for number, block in enumerate(stack.blocks):
         name = f"layers.{number}"
         norms = block.attention_norms
         normed, hidden = _add_norm(tape, hidden, update, norms.input, f"{name}.attention_norm")
-        attended = _attention(tape, normed, block.attention, shared, name)
-        if number == len(stack.blocks) - 1:  # nothing after this mixes tokens
+        attended = _attention(tape, normed, block.attention, shared, number)
+        if last_index is not None and number == len(stack.blocks) - 1:
+            # nothing after this mixes tokens
             attended = _op(tape, "GatherND", attended, last_index, batch_dims=1)
             hidden = _op(tape, "GatherND", hidden, last_index, batch_dims=1)
         update = _linear(tape, attended, [block.attention.out], f"{name}.o_proj")
@@ -183,9 +319,17 @@ def _after_sublayer(
 class _Shared:
     """What all layers share, each part written when the first layer asks for it."""
 
-    def __init__(self, tape: ir.tape.Tape, stack: Stack, input_ids: ir.Value) -> None:
-        self._tape, self._past_length, self._input_ids = tape, stack.past_length, input_ids
+    def __init__(
+        self,
+        tape: ir.tape.Tape,
+        stack: Stack,
+        tokens: ir.Value,
+        past: ir.Value | None = None,
+    ) -> None:
+        # `tokens` [batch, sequence, ...] are ids or embeddings: only their number is read
+        self._tape, self._stack, self._tokens, self._past = tape, stack, tokens, past
         self._made: dict[Any, Any] = {}
+        self.states: list[tuple[ir.Value, ir.Value]] = []  # each layer's keys and values
 
     def _once(self, key: Any, make: Callable[[], _T]) -> _T:
         if key not in self._made:
@@ -197,8 +341,11 @@ class _Shared:
         """The texts' first position and the one after their last, int64 [1]: after the prefix."""
 
         def make() -> tuple[ir.Value, ir.Value]:
-            start = _ints(self._tape, PAST_LENGTH, [self._past_length])
-            length = _op(self._tape, "Shape", self._input_ids, start=1, end=2)
+            if self._past is None:
+                start = _ints(self._tape, PAST_LENGTH, [self._stack.past_length])
+            else:
+                start = _op(self._tape, "Shape", self._past, start=3, end=4)
+            length = _op(self._tape, "Shape", self._tokens, start=1, end=2)
             return start, _op(self._tape, "Add", length, start)
 
         return self._once("span", make)
@@ -247,22 +394,48 @@ class _Shared:
 
         return self._once(size, make)
 
-    def past(self, array: np.ndarray, name: str) -> ir.Value:
-        """A constant [kv_heads, tokens, head_size], repeated for every row of the batch."""
-        tape = self._tape
+    def past(self, number: int) -> tuple[ir.Value, ir.Value] | None:
+        """Keys and values of layer `number` for what comes before the text, for every row.
+
+        [batch, kv_heads, positions, head_size] each; None when nothing does.
+        """
+        tape, attention = self._tape, self._stack.blocks[number].attention
+        name = f"layers.{number}"
+        if self._past is not None:
+            keys, values = self._once("layers", self._by_layer)[2 * number : 2 * number + 2]
+            if attention.value_scale is not None:
+                scale = _constant(tape, attention.value_scale[None, :, None], f"{name}.value_scale")
+                values = _op(tape, "Mul", values, scale)
+        elif attention.past is not None:
+            keys = _constant(tape, attention.past.keys[None], f"{name}.past_keys")
+            values = _constant(tape, attention.past.values[None], f"{name}.past_values")
+        else:
+            return None
 
         def make() -> ir.Value:
-            batch = _op(tape, "Shape", self._input_ids, start=0, end=1)
+            batch = _op(tape, "Shape", self._tokens, start=0, end=1)
             return _op(tape, "Concat", batch, _ints(tape, "ones_3", [1, 1, 1]), axis=0)
 
-        constant = _constant(tape, array[None], name)
-        return _op(tape, "Expand", constant, self._once("past shape", make))
+        rows = self._once("past shape", make)
+        return _op(tape, "Expand", keys, rows), _op(tape, "Expand", values, rows)
+
+    def _by_layer(self) -> Sequence[ir.Value]:
+        """The input `past` in [1, kv_heads, positions, head_size]: keys, values, keys, ..."""
+        tape, layers = self._tape, len(self._stack.blocks)
+        first = _op(tape, "Shape", self._past, start=2)
+        count = _ints(tape, "layer_arrays", [2 * layers])
+        merged = _op(tape, "Reshape", self._past, _op(tape, "Concat", count, first, axis=0))
+        parts: Sequence[ir.Value] = _op(
+            tape, "Split", merged, axis=0, num_outputs=2 * layers, outputs=2 * layers
+        )
+        return parts
 
 
 def _attention(
-    tape: ir.tape.Tape, hidden: ir.Value, attention: Attention, shared: _Shared, name: str
+    tape: ir.tape.Tape, hidden: ir.Value, attention: Attention, shared: _Shared, number: int
 ) -> ir.Value:
     """[batch, sequence, width] -> [batch, sequence, heads * head_size]."""
+    name = f"layers.{number}"
     packed = _linear(tape, hidden, [attention.q, attention.k, attention.v], f"{name}.qkv_proj")
     kv_width = attention.kv_heads * attention.head_size
     widths = [attention.heads * attention.head_size, kv_width, kv_width]
@@ -283,11 +456,10 @@ def _attention(
             )
             for states, heads in ((query, attention.heads), (key, attention.kv_heads))
         )
+    shared.states.append((key, value))
     mask = None if attention.window is None else shared.window(attention.window)
-    inputs = [query, key, value, mask]
-    if attention.past is not None:
-        inputs.append(shared.past(attention.past.keys, f"{name}.past_keys"))
-        inputs.append(shared.past(attention.past.values, f"{name}.past_values"))
+    past = shared.past(number)
+    inputs = [query, key, value, mask, *(past or ())]
     attended = _op(
         tape,
         "Attention",
@@ -296,9 +468,9 @@ def _attention(
         q_num_heads=attention.heads,
         kv_num_heads=attention.kv_heads,
         scale=float(attention.scale),
-        outputs=3 if attention.past is not None else 1,
+        outputs=1 if past is None else 3,
     )
-    return attended if attention.past is None else attended[0]
+    return attended if past is None else attended[0]
 
 
 def _head_norm(

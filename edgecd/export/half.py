@@ -28,6 +28,9 @@ def half_graph(graph: onnx.ModelProto) -> onnx.ModelProto:
         halved = np.clip(value.const_value.numpy(), -_LARGEST, _LARGEST).astype(np.float16)
         value.const_value = ir.tensor(halved, name=name)
         value.dtype = ir.DataType.FLOAT16
+    for given in body.inputs:  # a context stays as it is outside
+        if given.dtype == ir.DataType.FLOAT:
+            _cast_input(body, given)
     for node in list(body):
         if node.op_type in ("Cos", "Sin"):
             _cast_after(body, node, ir.DataType.FLOAT16)
@@ -40,6 +43,17 @@ def half_graph(graph: onnx.ModelProto) -> onnx.ModelProto:
     logits.dtype = ir.DataType.FLOAT16
     body.outputs[0] = wide
     return ir.to_proto(model)
+
+
+def _cast_input(graph: ir.Graph, given: ir.Value) -> None:
+    import onnx_ir as ir
+
+    tape = ir.tape.Tape()
+    users = list(given.uses())
+    cast = tape.op("Cast", [given], {"to": ir.DataType.FLOAT16.value})
+    graph.insert_before(graph[0], tape.nodes)
+    for use in users:
+        use.node.replace_input_with(use.idx, cast)
 
 
 def _cast_after(graph: ir.Graph, node: ir.Node, dtype: ir.DataType) -> ir.Value:

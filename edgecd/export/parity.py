@@ -132,7 +132,10 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 
 def encode(examples: Sequence[Fields], run: RunFolder) -> list[Encoded]:
     """Token ids of the examples, as the device makes them."""
-    return [encode_prompt(run.tokenizer, run.template, one, run.max_length) for one in examples]
+    return [
+        encode_prompt(run.tokenizer, run.template, one, run.max_length, run.after_context)
+        for one in examples
+    ]
 
 
 def split(heldout: HeldOut) -> tuple[list[Fields], HeldOut]:

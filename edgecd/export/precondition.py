@@ -88,9 +88,10 @@ def _smooth_values(attention: Attention, rms: Array) -> Attention:
     by_group = (attention.kv_heads, shared, size)
     weights = np.abs(attention.out.weight).max(axis=1).reshape(by_group).max(axis=1)
     factor = _balance(rms.reshape(by_group).max(axis=1), weights)
-    past = attention.past
+    past, scale = attention.past, attention.value_scale
     return replace(
         attention,
+        value_scale=np.asarray((1 if scale is None else scale) / factor, np.float32),
         v=_giving(attention.v, factor.reshape(-1)),
         out=_taking(attention.out, np.repeat(factor, shared, axis=0).reshape(-1)),
         past=None if past is None else replace(past, values=past.values / factor[:, None, :]),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgecd.compressor import METHODS
 from edgecd.errors import InputError, require
 from edgecd.files import read_json
 from edgecd.prompts import PromptTemplate
@@ -40,7 +41,10 @@ _HOW_MADE = (
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A finished run: its task, prompt, tokenizer, and how it was made."""
+    """A finished run: its task, prompt, tokenizer, and how it was made.
+
+    Its prompts continue demonstrations where it is a language model `after_context`.
+    """
 
     task: str
     template: PromptTemplate
@@ -48,12 +52,26 @@ class RunFolder:
     pad_token_id: int
     made: Mapping[str, Any]
     tokenizer: Tokenizer
+    after_context: bool = False
+
+
+def is_distiller(run: Path) -> bool:
+    """Whether a run folder is of a training that makes contexts."""
+    if not (run / "run.json").exists():
+        return False
+    facts = read_json(run / "run.json")
+    return isinstance(facts, dict) and facts.get("method") in METHODS
 
 
 def load_run(run: Path) -> tuple[RunFolder, PreTrainedModel]:
     """A run's facts, and its checkpoint in fp32; InputError says what is missing."""
     if not run.is_dir():
         raise InputError(f"{run}: no such run folder")
+    if (run / "config.json").exists():
+        raise InputError(
+            f"{run} is a language model, not a run: to export it for contexts give --task T, whose "
+            "examples check the bundle"
+        )
     facts = read_json(run / "run.json")
     try:
         task = facts["task"]

@@ -66,7 +66,11 @@ class Past:
 
 @dataclass(frozen=True)
 class Attention:
-    """Causal attention; `past` is attended to by every token, `window` tokens back at most."""
+    """Causal attention; `past` is attended to by every token, `window` tokens back at most.
+
+    `value_scale` [kv_heads, head_size] multiplies values that come from outside, where the weights
+    have been rewritten.
+    """
 
     q: Linear
     k: Linear
@@ -80,6 +84,7 @@ class Attention:
     rotary: Rotary | None = None
     window: int | None = None
     past: Past | None = None
+    value_scale: Array | None = None
 
     @property
     def head_size(self) -> int:

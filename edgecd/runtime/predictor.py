@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,11 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecd.bundle import check_files, read_manifest
+from edgecd.context import Context, read_context, refuse_other_model
 from edgecd.encoding import Encoded, encode_prompt
 from edgecd.errors import InputError
-from edgecd.manifest import LOADED, MODEL, TOKENIZER, Manifest
+from edgecd.manifest import CONTEXT, LOADED, MODEL, TOKENIZER, Manifest
 from edgecd.prompts import value_of
-from edgecd.runtime.session import LOGITS, check_signature, first_line, open_session
+from edgecd.runtime.session import (
+    HEAD,
+    LOGITS,
+    PAST,
+    check_signature,
+    first_line,
+    open_session,
+)
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -40,27 +48,61 @@ class Prediction:
 
 
 class Predictor:
-    """A loaded bundle; safe to share between threads."""
+    """A loaded bundle; safe to share between threads.
 
-    def __init__(self, manifest: Manifest, tokenizer: Tokenizer, session: InferenceSession) -> None:
+    `context` is for a language model's graph: its task becomes the manifest's.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        tokenizer: Tokenizer,
+        session: InferenceSession,
+        context: Context | None = None,
+    ) -> None:
+        if context is not None:
+            manifest = _for_context(manifest, context)
         check_signature(session, manifest)
         self.manifest = manifest
         self.tokenizer = tokenizer
         self.session = session
         self.template = manifest.prompt
+        self.context = context
+        self._calibration = np.array(context.facts.calibration if context else (), np.float32)
+        self._constants = {} if context is None else {PAST: context.past, HEAD: context.head}
 
     @classmethod
-    def load(cls, path: str | Path, provider: str = "cpu", threads: int | None = None) -> Predictor:
+    def load(
+        cls,
+        path: str | Path,
+        provider: str = "cpu",
+        threads: int | None = None,
+        context: str | Path | None = None,
+    ) -> Predictor:
         """Load a bundle folder, hashes checked; `provider` is `cpu`, `cuda` or `auto`.
 
-        `threads` is the number of threads of one prediction (None: onnxruntime's choice). Raises
-        InputError for what is not a bundle or cannot run here, CheckFailed for changed files.
+        `threads` is the number of threads of one prediction (None: onnxruntime's choice). `context`
+        is a context file to take instead of the one in a language model's bundle. Raises InputError
+        for what is not a bundle, cannot run here, or does not belong together, CheckFailed for
+        changed files.
         """
         folder = Path(path)
         manifest = read_manifest(folder)
         check_files(folder, manifest, LOADED)
+        found = None
+        if manifest.language_model is not None:
+            found = read_context(Path(context) if context else folder / CONTEXT)
+        elif context is not None:
+            raise InputError(
+                f"{folder} is a classifier for the task {manifest.task}, and takes no context: "
+                "give the bundle of a language model (edgecd export MODEL --task T)"
+            )
         tokenizer = load_tokenizer(folder / TOKENIZER)
-        return cls(manifest, tokenizer, open_session(folder / MODEL, provider, threads))
+        return cls(manifest, tokenizer, open_session(folder / MODEL, provider, threads), found)
+
+    def with_context(self, context: Context) -> Predictor:
+        """The same loaded language model for another task; takes no time."""
+        return Predictor(self.manifest, self.tokenizer, self.session, context)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -114,7 +156,11 @@ class Predictor:
             try:
                 encoded.append(
                     encode_prompt(
-                        self.tokenizer, self.template, self.fields(item), self.manifest.max_length
+                        self.tokenizer,
+                        self.template,
+                        self.fields(item),
+                        self.manifest.max_length,
+                        after_context=self.context is not None,
                     )
                 )
             except InputError as bad:
@@ -124,6 +170,8 @@ class Predictor:
     def run(self, encoded: Sequence[Encoded]) -> NDArray[np.float32]:
         """Scores of encoded prompts, float32 [prompts, labels]; batched by similar length.
 
+        Those after a calibrated context are without each label's usual head start.
+
         An answer does not depend on what else is in the list, but for fp32's rounding.
         """
         logits = np.zeros((len(encoded), len(self.labels)), np.float32)
@@ -132,11 +180,13 @@ class Predictor:
         for places in batches([len(ids) for ids in prompts], rows):
             ids, mask = padded([prompts[place] for place in places], self.manifest.pad_token_id)
             try:
-                (scores,) = self.session.run([LOGITS], {"input_ids": ids, "attention_mask": mask})
+                (scores,) = self.session.run(
+                    [LOGITS], {"input_ids": ids, "attention_mask": mask, **self._constants}
+                )
             except Exception as bad:  # onnxruntime's own exceptions share no base class
                 raise InputError(f"onnxruntime cannot run the graph: {first_line(bad)}") from None
             logits[places] = scores
-        return logits
+        return logits - self._calibration if self._calibration.size else logits
 
     def _checked(self, ids: list[int]) -> list[int]:
         """A prompt that begins as the graph takes for granted, and goes on."""
@@ -150,6 +200,31 @@ class Predictor:
         if len(ids) == len(prefix):
             raise InputError("the input is empty: there is nothing to classify")
         return ids
+
+
+def _for_context(manifest: Manifest, context: Context) -> Manifest:
+    """The manifest with a context's task; InputError when the two do not belong together."""
+    facts = context.facts
+    refuse_other_model(facts, str(manifest.language_model), str(manifest.provenance.get("model")))
+    for name, array in ((PAST, context.past), (HEAD, context.head)):
+        shape = manifest.inputs[name].shape if name in manifest.inputs else ()
+        fits = len(shape) == array.ndim and all(
+            isinstance(size, str) or size == found
+            for size, found in zip(shape, array.shape, strict=True)
+        )
+        if not fits:
+            raise InputError(
+                f"the context's {name} is {list(array.shape)}, and the graph takes {list(shape)}: "
+                "compress the demonstrations for this model"
+            )
+    return replace(
+        manifest,
+        task=facts.task,
+        labels=facts.labels,
+        verbalizer=facts.verbalizer,
+        template=facts.template,
+        max_length=facts.max_length,
+    )
 
 
 def load_tokenizer(path: Path) -> Tokenizer:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 PROVIDERS = ("cpu", "cuda", "auto")
 INPUTS = ("input_ids", "attention_mask")
+PAST, HEAD = "past", "head"  # of a language model's graph besides (see `context`)
 LOGITS = "logits"
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _DTYPES = {"tensor(int64)": "int64", "tensor(int32)": "int32", "tensor(float)": "float32"}
@@ -71,14 +72,20 @@ def check_signature(session: InferenceSession, manifest: Manifest) -> None:
     ):
         if graph != said:
             raise CheckFailed(f"the graph's {what} are {_words(graph)}, not {_words(said)}")
-    if set(inputs) != set(INPUTS) or LOGITS not in outputs:
+    is_open = manifest.language_model is not None
+    wanted = dict.fromkeys(INPUTS, "int64")
+    if is_open:
+        wanted |= dict.fromkeys((PAST, HEAD), "float32")
+    if set(inputs) != set(wanted) or LOGITS not in outputs:
         raise CheckFailed(
             f"the graph takes {', '.join(inputs)} and gives {', '.join(outputs)}: "
-            f"a bundle's takes {', '.join(INPUTS)} and gives {LOGITS}"
+            f"a bundle's takes {', '.join(wanted)} and gives {LOGITS}"
         )
-    if any(spec.dtype != "int64" for spec in inputs.values()):
-        raise CheckFailed("the graph's inputs must be int64")
-    if outputs[LOGITS].dtype != "float32" or outputs[LOGITS].shape[1:] != (len(manifest.labels),):
+    for name, dtype in wanted.items():
+        if inputs[name].dtype != dtype:
+            raise CheckFailed(f"the graph's input {name} must be {dtype}")
+    columns = ("labels",) if is_open else (len(manifest.labels),)
+    if outputs[LOGITS].dtype != "float32" or outputs[LOGITS].shape[1:] != columns:
         raise CheckFailed(
             f"the graph's logits are {outputs[LOGITS]}: they must be float32, "
             f"one column for each of the {len(manifest.labels)} labels"

@@ -73,7 +73,8 @@ def _prompt(
     spec: dict[str, Any], config: TrainConfig, folder: Path, reporter: Reporter
 ) -> dict[str, Any]:
     """In-context learning (or, with no shots, zero-shot) of one model on the evaluation sets."""
-    from edgecd.bench.data import calibration_inputs, draw_shots
+    from edgecd.bench.data import draw_shots
+    from edgecd.demonstrations import calibration_inputs
     from edgecd.distill.account import Account
     from edgecd.distill.models import find_model, pick_device, pick_dtype
     from edgecd.distill.scores import calibrate, score_examples

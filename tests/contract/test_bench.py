@@ -22,12 +22,13 @@ pytest.importorskip("onnxruntime")
 pytest.importorskip("onnx_ir")
 
 from edgecd.bench import passes  # noqa: E402
-from edgecd.bench.data import calibration_inputs, demonstrations_for, draw_shots  # noqa: E402
+from edgecd.bench.data import demonstrations_for, draw_shots  # noqa: E402
 from edgecd.bench.measure import WORKER, measure  # noqa: E402
 from edgecd.bench.prompt_models import START_TOKENS, make_prompt_models  # noqa: E402
 from edgecd.bench.run import bench  # noqa: E402
 from edgecd.bench.systems import BASELINES  # noqa: E402
 from edgecd.bench.worker import work  # noqa: E402
+from edgecd.demonstrations import calibration_inputs  # noqa: E402
 from edgecd.encoding import label_token_ids  # noqa: E402
 from edgecd.errors import EdgecdError, InputError  # noqa: E402
 from edgecd.export.convert import export_run  # noqa: E402

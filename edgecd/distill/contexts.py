@@ -1,0 +1,99 @@
+"""Contexts of a language model in PyTorch: read from tokens or vectors, kept, and given back."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import DynamicCache, PreTrainedModel
+
+from edgecd.context import Context, ContextFacts
+from edgecd.distill.models import LanguageModel
+from edgecd.distill.teacher import Prefix, Scorer
+from edgecd.encoding import added_tokens
+from edgecd.errors import InputError
+
+
+def model_fingerprint(model: PreTrainedModel) -> str:
+    """Hex SHA-256 of a language model's weights, without its head and whatever their precision.
+
+    Every weight is rounded to 16 bits first (bfloat16), so that the same model loaded in float32
+    and in bfloat16 is the same.
+    """
+    digest = hashlib.sha256()
+    for name, weights in sorted(model.base_model.state_dict().items()):
+        digest.update(f"{name} {list(weights.shape)}\n".encode())
+        rounded = weights.detach().to("cpu", torch.bfloat16).contiguous().view(torch.int16)
+        digest.update(rounded.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def start_ids(lm: LanguageModel) -> list[int]:
+    """What stands in front of a query when there are no demonstrations: a start token."""
+    lead, _ = added_tokens(lm.text_tokenizer)
+    if lead:
+        return lead
+    start = next((t for t in (lm.tokenizer.bos_token, lm.tokenizer.eos_token) if t), None)
+    if start is None:
+        raise InputError(f"{lm.name}: the tokenizer has no start token")
+    return [lm.text_tokenizer.token_to_id(start)]
+
+
+@torch.no_grad()
+def read_tokens(lm: LanguageModel, ids: Sequence[int]) -> Prefix:
+    """What the model remembers of tokens, all of them whatever a layer's window."""
+    cache = DynamicCache()  # the model's own forgets what is behind it
+    tokens = torch.tensor([list(ids)], device=lm.model.device)
+    lm.model.base_model(input_ids=tokens, past_key_values=cache, use_cache=True)
+    return Prefix(cache, len(ids))
+
+
+def past_array(prefix: Prefix) -> NDArray[np.float32]:
+    """Keys and values of a prefix, [layers, 2, kv_heads, positions, head_size]."""
+    layers = [
+        torch.stack([layer.keys[0], layer.values[0]]).float().cpu() for layer in prefix.cache.layers
+    ]
+    past: NDArray[np.float32] = torch.stack(layers).numpy()
+    return past
+
+
+def prefix_of(past: NDArray[np.float32], lm: LanguageModel) -> Prefix:
+    """The prefix that such an array was taken from."""
+    cache = DynamicCache()
+    for number, layer in enumerate(torch.from_numpy(past).to(lm.model.device, lm.dtype)):
+        cache.update(layer[0][None], layer[1][None], number)
+    return Prefix(cache, int(past.shape[3]))
+
+
+def make_context(
+    scorer: Scorer,
+    prefix: Prefix,
+    method: str,
+    task: str,
+    max_length: int,
+    shots: int,
+    context_tokens: int,
+    calibration: Sequence[float] = (),
+    **provenance: object,
+) -> Context:
+    """A context of the scorer's model and template."""
+    lm, template = scorer.lm, scorer.template
+    facts = ContextFacts(
+        method=method,
+        model=Path(lm.name).name if Path(lm.name).is_absolute() else lm.name,
+        fingerprint=model_fingerprint(lm.model),
+        task=task,
+        labels=template.labels,
+        verbalizer=dict(template.verbalizer),
+        template=template.text,
+        max_length=max_length,
+        shots=shots,
+        context_tokens=context_tokens,
+        calibration=tuple(calibration),
+        provenance=provenance,
+    )
+    return Context(facts, past_array(prefix), scorer.head.detach().cpu().numpy())

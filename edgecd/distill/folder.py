@@ -1,0 +1,49 @@
+"""A run folder while it is trained: begun, gone on with, and its log kept true."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from edgecd.config import to_toml
+from edgecd.errors import InputError
+from edgecd.files import refuse_existing, write_text
+
+CONFIG, METRICS = "config.toml", "metrics.jsonl"
+
+
+def open_run(out: Path, config: Any, resume: bool, force: bool) -> None:
+    """Create or reopen the run folder; a resumed run must be asked for the same thing."""
+    if resume and (out / CONFIG).exists():
+        # As options, not as text: a run goes on although an option was added since
+        kept = tomllib.loads((out / CONFIG).read_text(encoding="utf-8"))
+        if type(config)(**kept) != config:
+            raise InputError(
+                f"{out} was started with other options (see {out / CONFIG}): repeat those, "
+                "or choose another folder"
+            )
+        return
+    refuse_existing(out, force)
+    if out.exists():
+        shutil.rmtree(out)
+    out.mkdir(parents=True)
+    write_text(out / CONFIG, to_toml(config))
+
+
+def forget_lost_steps(out: Path, done: Mapping[str, int]) -> None:
+    """Drop the log's lines of steps after the last saved one: they will be done again.
+
+    `done` holds the last saved step of each stage ("" where a training has one stage only).
+    """
+    path = out / METRICS
+    if not path.exists():
+        return
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    rows = [(line, json.loads(line)) for line in lines if line.endswith("\n")]
+    write_text(
+        path, "".join(line for line, row in rows if row["step"] <= done[row.get("stage", "")])
+    )

@@ -1,0 +1,105 @@
+"""What a training of contexts is asked to do: TOML in, resolved TOML out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgecd.config import one_of, within
+from edgecd.errors import InputError
+
+ADAPTERS = ("full", "lora")
+
+
+@dataclass(frozen=True)
+class MendConfig:
+    """Every choice of a distiller's training; the defaults are the paper's (arXiv 2403.06914).
+
+    `student` is the language model that will answer, frozen; `distiller` the one that the distiller
+    starts from (None: the same). Stage 1, `pretrain_steps` on `corpus`, is left out at 0; stage 2
+    trains for `steps` on the tasks of `partition`. A step reads `batch_size` sets of
+    demonstrations, each with `queries` queries. `data` is the folder that the partition's paths are
+    relative to.
+    """
+
+    method: str = "mend"
+    student: str = "openai-community/gpt2-large"
+    distiller: str | None = None
+    adapter: str = "full"
+    lora_rank: int = 16
+    vectors: int = 100
+    partition: str = ""
+    split: str | None = None
+    data: str | None = None
+    corpus: str | None = None
+    shots: int = 16
+    queries: int = 1
+    batch_size: int = 1
+    max_context: int = 900
+    max_query: int = 124
+    pretrain_steps: int = 30_000
+    pretrain_lr: float = 5e-5
+    steps: int = 30_000
+    lr: float = 1e-5
+    divergence: float = 1.0
+    temperature: float = 1.0
+    gradient_checkpointing: bool = False
+    seed: int = 100
+    device: str = "auto"
+    dtype: str = "auto"
+
+    def __post_init__(self) -> None:
+        one_of("method", self.method, ("mend", "hypertuning"))
+        one_of("adapter", self.adapter, ADAPTERS)
+        for name in ("vectors", "shots", "queries", "batch_size", "max_context", "lora_rank"):
+            within(name, getattr(self, name), 1, 2**20)
+        for name in ("pretrain_steps", "steps", "seed"):
+            within(name, getattr(self, name), 0, 2**31)
+        for name in ("pretrain_lr", "lr"):
+            within(name, getattr(self, name), 1e-9, 10)
+        within("max_query", self.max_query, 8, 2**20)
+        within("divergence", self.divergence, 0, 1e3)
+        within("temperature", self.temperature, 1e-3, 1e3)
+        if not self.partition:
+            raise InputError(
+                "a distiller learns from tasks: name a partition file (partition = ... in the "
+                "config file, or --partition)"
+            )
+        if self.pretrain_steps and self.corpus is None:
+            raise InputError(
+                "stage 1 reads plain text: name a corpus (corpus = ..., or --corpus), or leave "
+                "the stage out with pretrain_steps = 0"
+            )
+
+
+@dataclass(frozen=True)
+class PromptTuningConfig:
+    """Every choice of prompt tuning: `vectors` trained on a task's `shots` demonstrations alone.
+
+    `student` is the language model that will answer, frozen.
+    """
+
+    task: str = "mnli"
+    student: str = "facebook/opt-125m"
+    method: str = "prompt-tuning"
+    vectors: int = 32
+    shots: int = 16
+    max_length: int = 256
+    steps: int = 200
+    lr: float = 1e-2
+    batch_size: int = 8
+    heldout: int = 1000
+    seed: int = 0
+    device: str = "auto"
+    dtype: str = "auto"
+
+    def __post_init__(self) -> None:
+        one_of("method", self.method, ("prompt-tuning",))
+        for name in ("vectors", "steps", "batch_size", "heldout"):
+            within(name, getattr(self, name), 1, 2**20)
+        within("shots", self.shots, 2, 2**20)
+        within("max_length", self.max_length, 8, 2**20)
+        within("lr", self.lr, 1e-9, 10)
+        within("seed", self.seed, 0, 2**31)
+
+
+KINDS = {"mend": MendConfig, "hypertuning": MendConfig, "prompt-tuning": PromptTuningConfig}

@@ -1,0 +1,144 @@
+"""What makes a front: MEND's distiller, HyperTuning's hypernetwork, and prompt tuning's vectors.
+
+Each is a module whose `front` takes the token ids of demonstrations; only its own parameters train.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from edgecd.distill.models import LanguageModel
+from edgecd.errors import InputError
+from edgecd.mend.language import Front, front_of_tokens, front_of_vectors
+
+
+class Reader(nn.Module):
+    """A language model's body that reads demonstrations, then `positions` learned placeholders.
+
+    Gives its last hidden states at the placeholders, [positions, width].
+    """
+
+    def __init__(self, body: PreTrainedModel, positions: int, seed: int) -> None:
+        super().__init__()
+        self.body = body
+        self.placeholders = nn.Parameter(_random_embeddings(body, positions, seed))
+
+    @property
+    def width(self) -> int:
+        """Of the hidden states."""
+        return int(self.body.config.get_text_config().hidden_size)
+
+    def forward(self, ids: Sequence[int]) -> torch.Tensor:
+        """Hidden states at the placeholders, after the tokens `ids`."""
+        table = self.body.get_input_embeddings()
+        tokens = torch.tensor(list(ids), dtype=torch.long, device=self.placeholders.device)
+        read = torch.cat([table(tokens), self.placeholders.to(table.weight.dtype)])
+        states: torch.Tensor = self.body(inputs_embeds=read[None], use_cache=False)[0]
+        return states[0, len(tokens) :]
+
+
+class Distiller(nn.Module):
+    """MEND (https://arxiv.org/abs/2403.06914): demonstrations in, vectors for a frozen model out.
+
+    The reader's states are the vectors; where the two widths differ, a linear layer and tanh are
+    between them. `gain` brings them to the size of the frozen model's embeddings, which a final
+    norm's outputs are far from: a fixed number, found before training.
+    """
+
+    def __init__(self, body: PreTrainedModel, lm: LanguageModel, positions: int, seed: int) -> None:
+        super().__init__()
+        self.reader = Reader(body, positions, seed)
+        table = lm.model.get_input_embeddings().weight
+        width = int(table.shape[1])
+        self.project: nn.Module = nn.Identity()
+        if width != self.reader.width:
+            self.project = nn.Sequential(nn.Linear(self.reader.width, width), nn.Tanh())
+        with torch.no_grad():
+            made = self.project(self.reader([0]).float())
+        self.register_buffer("gain", _size(table) / _size(made))
+
+    def vectors(self, ids: Sequence[int]) -> torch.Tensor:
+        """[positions, width of the frozen model]."""
+        made: torch.Tensor = self.project(self.reader(ids)) * self.gain
+        return made
+
+    def front(self, lm: LanguageModel, ids: Sequence[int]) -> Front:
+        """What the frozen model remembers of the vectors."""
+        return front_of_vectors(lm, self.vectors(ids))
+
+
+class Hypernetwork(nn.Module):
+    """HyperTuning (https://arxiv.org/abs/2211.12485): demonstrations in, keys and values out.
+
+    A linear layer makes every layer's keys and values of a position from the reader's state there,
+    as a change of those of random tokens, so that an untrained one does no harm.
+    """
+
+    def __init__(self, body: PreTrainedModel, lm: LanguageModel, positions: int, seed: int) -> None:
+        super().__init__()
+        self.reader = Reader(body, positions, seed)
+        tokens = _random_tokens(lm.model, positions, seed)
+        start = front_of_tokens(lm, tokens)
+        if isinstance(start, torch.Tensor):
+            raise InputError(
+                f"--method hypertuning makes keys and values, and {lm.name} has an encoder: "
+                "use --method mend"
+            )
+        # [layers, 2, kv_heads, positions, head_size]
+        base = torch.stack([torch.stack([keys[0], values[0]]) for keys, values in start]).float()
+        self.base = nn.Parameter(base)
+        self.change = nn.Linear(self.reader.width, base.numel() // positions, bias=False)
+        nn.init.zeros_(self.change.weight)
+
+    def front(self, lm: LanguageModel, ids: Sequence[int]) -> Front:
+        """The keys and values themselves."""
+        layers, two, heads, positions, size = self.base.shape
+        change = self.change(self.reader(ids)).view(positions, layers, two, heads, size)
+        past = (self.base + change.permute(1, 2, 3, 0, 4)).to(lm.dtype)
+        return [(layer[0][None], layer[1][None]) for layer in past]
+
+
+class SoftPrompt(nn.Module):
+    """Prompt tuning (https://arxiv.org/abs/2104.08691): vectors trained for one task."""
+
+    def __init__(self, lm: LanguageModel, positions: int, seed: int) -> None:
+        super().__init__()
+        self.prompt = nn.Parameter(_random_embeddings(lm.model, positions, seed))
+
+    def front(self, lm: LanguageModel, ids: Sequence[int]) -> Front:
+        """What the frozen model remembers of the vectors; `ids` are not read."""
+        del ids
+        return front_of_vectors(lm, self.prompt)
+
+
+def make_network(
+    method: str, lm: LanguageModel, body: PreTrainedModel | None, positions: int, seed: int
+) -> Any:
+    """The network of a method; InputError for one whose context does not fit the model."""
+    if positions >= lm.max_positions:
+        raise InputError(f"{positions} vectors are more than {lm.name} has positions for")
+    if method == "prompt-tuning" or body is None:
+        return SoftPrompt(lm, positions, seed)
+    return {"mend": Distiller, "hypertuning": Hypernetwork}[method](body, lm, positions, seed)
+
+
+def _random_tokens(model: PreTrainedModel, count: int, seed: int) -> list[int]:
+    chance = torch.Generator().manual_seed(seed)
+    rows = model.get_input_embeddings().weight.shape[0]
+    drawn: list[int] = torch.randint(rows, (count,), generator=chance).tolist()
+    return drawn
+
+
+def _random_embeddings(model: PreTrainedModel, count: int, seed: int) -> torch.Tensor:
+    table: torch.Tensor = model.get_input_embeddings().weight
+    return table[_random_tokens(model, count, seed)].detach().clone().float()
+
+
+def _size(states: torch.Tensor) -> torch.Tensor:
+    """Root mean square."""
+    return states.detach().float().square().mean().sqrt()

@@ -1,0 +1,124 @@
+"""`edgecd train --method prompt-tuning`: vectors trained on one task's demonstrations alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+import shutil
+import time
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from edgecd.context import write_context
+from edgecd.demonstrations import calibration_inputs, draw_demonstrations
+from edgecd.distill.contexts import make_context, prefix_of
+from edgecd.distill.folder import METRICS, forget_lost_steps, open_run
+from edgecd.distill.models import LanguageModel, load_language_model, pick_device
+from edgecd.distill.teacher import make_scorer
+from edgecd.distill.train import PACKAGES, Reporter
+from edgecd.files import read_json, write_json
+from edgecd.manifest import CONTEXT
+from edgecd.memory import peak_rss_bytes
+from edgecd.mend.compress import calibrated, past_of
+from edgecd.mend.config import PromptTuningConfig
+from edgecd.mend.episodes import query_ids
+from edgecd.mend.loop import Stage, fit
+from edgecd.mend.loss import Episode, Weights
+from edgecd.mend.networks import make_network
+from edgecd.mend.tasks import Pair, pair_of
+from edgecd.tasks import load_task, read_split
+
+STAGE = "prompt-tuning"
+
+
+def train_prompt(
+    config: PromptTuningConfig,
+    out: Path,
+    reporter: Reporter,
+    resume: bool = False,
+    force: bool = False,
+) -> dict[str, Any]:
+    """Train a task's vectors (arXiv 2104.08691) into OUT/context.safetensors; returns run.json.
+
+    Cross-entropy on the demonstrations' answers, over the whole vocabulary. Raises InputError for
+    anything wrong with task, data, model or options.
+    """
+    began = time.monotonic()
+    task = load_task(config.task)
+    device = pick_device(config.device)
+    train = read_split(task, "train").examples
+    demonstrations = draw_demonstrations(train, task.labels, config.shots, config.seed)
+    open_run(out, config, resume, force)
+    if (out / "run.json").exists():
+        reporter.say(f"{out} is complete already")
+        done: dict[str, Any] = read_json(out / "run.json")
+        return done
+    lm = load_language_model(config.student, device, torch.float32)
+    scorer = make_scorer(lm, task.template)
+    state = out / "state" / "state.json"
+    forget_lost_steps(out, {STAGE: read_json(state)["step"] if state.exists() else 0})
+    pairs = [pair_of(task.template, example) for example in demonstrations]
+    with (out / METRICS).open("a", encoding="utf-8") as lines:
+
+        def log(line: dict[str, Any]) -> None:
+            lines.write(json.dumps(line) + "\n")
+            lines.flush()
+
+        network = tune(
+            lm,
+            pairs,
+            config,
+            out / "state",
+            log,
+            lambda done, total: reporter.progress(STAGE, done, total),
+        )
+    with torch.no_grad():
+        prefix = prefix_of(past_of(network.front(lm, ())), lm)
+    context = make_context(
+        scorer, prefix, STAGE, task.name, config.max_length, config.shots, config.vectors,
+        seed=config.seed, steps=config.steps, lr=config.lr,
+    )  # fmt: skip
+    shots = [(example.fields, str(example.label)) for example in demonstrations]
+    inputs = calibration_inputs(train, shots, config.seed)
+    context = calibrated(context, scorer, prefix, inputs)
+    write_context(out / CONTEXT, context, "fp16")
+    run = {
+        "format": 1,
+        "status": "done",
+        **dataclasses.asdict(config),
+        "context": CONTEXT,
+        "language_model": {"name": lm.name, "fingerprint": context.facts.fingerprint},
+        "timings_s": {"total": time.monotonic() - began},
+        "peak_rss_bytes": peak_rss_bytes(),
+        "versions": {name: metadata.version(name) for name in PACKAGES},
+    }
+    write_json(out / "run.json", run)
+    shutil.rmtree(out / "state", ignore_errors=True)
+    return run
+
+
+def tune(
+    lm: LanguageModel,
+    pairs: Sequence[Pair],
+    config: PromptTuningConfig,
+    folder: Path,
+    log: Any = lambda line: None,
+    progress: Any = lambda done, total: None,
+) -> Any:
+    """Vectors trained on these examples; the trained network."""
+    continuations = [query_ids(lm.text_tokenizer, pair, config.max_length) for pair in pairs]
+
+    def batch(number: int) -> Episode:
+        chance = random.Random(f"edgecd prompt tuning {config.seed} {number}")
+        size = min(config.batch_size, len(continuations))
+        return Episode((), tuple(chance.sample(continuations, size)))
+
+    network = make_network(STAGE, lm, None, config.vectors, config.seed).to(lm.model.device)
+    stage = Stage(STAGE, batch, Weights(1.0, 0.0), config.steps, config.lr, 1)
+    fit(network, lm, stage, config.seed, False, folder, log, progress)
+    return network

@@ -1,0 +1,222 @@
+"""`edgecd train --method mend|hypertuning`: from tasks and text to a distiller in a run folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+from edgecd.distill.account import Account
+from edgecd.distill.contexts import model_fingerprint
+from edgecd.distill.folder import METRICS, forget_lost_steps, open_run
+from edgecd.distill.models import (
+    LanguageModel,
+    load_tokenizer,
+    pick_device,
+    pick_dtype,
+)
+from edgecd.distill.state import save_tensors
+from edgecd.distill.student import add_adapter, load_trainable, trainable_state
+from edgecd.distill.train import PACKAGES, Reporter
+from edgecd.errors import InputError
+from edgecd.files import read_json, write_json
+from edgecd.mend.config import MendConfig
+from edgecd.mend.episodes import TaskEpisodes, TextEpisodes, read_passages
+from edgecd.mend.language import is_encoder_decoder, load_frozen
+from edgecd.mend.loop import Stage, fit
+from edgecd.mend.loss import Weights
+from edgecd.mend.networks import make_network
+from edgecd.mend.tasks import load_partition
+
+DISTILLER = "distiller.safetensors"
+MONITOR_EPISODES = 16
+PRETRAINING, FINETUNING = "pretraining", "finetuning"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained network with the frozen language model that it makes contexts for."""
+
+    lm: LanguageModel
+    network: Any
+    run: dict[str, Any]
+
+
+def train_distiller(
+    config: MendConfig, out: Path, reporter: Reporter, resume: bool = False, force: bool = False
+) -> dict[str, Any]:
+    """Train a distiller (or hypernetwork) into the run folder `out`; returns its run.json.
+
+    Raises InputError for anything wrong with tasks, corpus, models or options, before the long
+    work starts wherever that can be known.
+    """
+    began = time.monotonic()
+    device = pick_device(config.device)
+    dtype = pick_dtype(config.dtype, device)
+    check_same_tokens(config.student, config.distiller)
+    partition = load_partition(
+        Path(config.partition), config.split, Path(config.data) if config.data else None
+    )
+    passages = read_passages(config.corpus) if config.corpus and config.pretrain_steps else []
+    open_run(out, config, resume, force)
+    if (out / "run.json").exists():
+        reporter.say(f"{out} is complete already")
+        done: dict[str, Any] = read_json(out / "run.json")
+        return done
+    state = out / "state"
+    state.mkdir(exist_ok=True)
+    account = Account(state / "account.json", device, began)
+    lm = load_frozen(config.student, device, dtype)
+    network = build_network(config, lm, device)
+    trainable = sum(p.numel() for p in network.parameters() if p.requires_grad)
+    frozen = sum(p.numel() for p in lm.model.parameters())
+    reporter.say(
+        f"distiller: {trainable:,} parameters train, for {config.vectors} vectors of "
+        f"{config.student} ({frozen:,} parameters, frozen)"
+    )
+    sizes = (config.max_context, config.max_query)
+
+    def tasks(seed: int) -> TaskEpisodes:
+        return TaskEpisodes(
+            partition.train, lm.text_tokenizer, config.shots, config.queries, *sizes, seed
+        )
+
+    def texts(seed: int) -> TextEpisodes:
+        return TextEpisodes(passages, lm.text_tokenizer, *sizes, seed)
+
+    # HyperTuning is the form without the divergence (arXiv 2403.06914, 4.2).
+    taught = config.divergence if config.method == "mend" else 0.0
+    plans: list[tuple[str, Callable[[int], Any], Weights, int, float]] = []
+    if config.pretrain_steps:
+        alone = Weights(0.0 if taught else 1.0, 1.0 if taught else 0.0, config.temperature)
+        plans.append((PRETRAINING, texts, alone, config.pretrain_steps, config.pretrain_lr))
+    if config.steps:
+        both = Weights(1.0, taught, config.temperature)
+        plans.append((FINETUNING, tasks, both, config.steps, config.lr))
+    forget_lost_steps(out, {name: _saved_step(state / name) for name, *_ in plans})
+    with (out / METRICS).open("a", encoding="utf-8") as lines:
+
+        def log(line: dict[str, Any]) -> None:
+            lines.write(json.dumps(line) + "\n")
+            lines.flush()
+
+        for name, episodes, weights, steps, lr in plans:
+            following = [later for later, *_ in plans[[p[0] for p in plans].index(name) + 1 :]]
+            if any(_saved_step(state / later) for later in following):
+                continue  # what it came to is in the later stage's state
+
+            def progress(done: int, total: int, name: str = name) -> None:
+                account.tick()
+                reporter.progress(name, done, total)
+
+            other = episodes(config.seed + 1_000_003)  # what to watch is not what to learn
+            stage = Stage(
+                name,
+                episodes(config.seed),
+                weights,
+                steps,
+                lr,
+                config.batch_size,
+                [other(number) for number in range(MONITOR_EPISODES)],
+            )
+            with account.phase(name):
+                fit(
+                    network,
+                    lm,
+                    stage,
+                    config.seed,
+                    device.type == "cuda" and dtype == torch.bfloat16,
+                    state / name,
+                    log,
+                    progress,
+                )
+    save_tensors(trainable_state(network), out / DISTILLER)
+    run = {
+        "format": 1,
+        "status": "done",
+        **dataclasses.asdict(config),
+        "partition_name": partition.name,
+        "train_tasks": [task.name for task in partition.train],
+        "test_tasks": [task.name for task in partition.test],
+        "language_model": {"name": lm.name, "fingerprint": model_fingerprint(lm.model)},
+        "parameters": frozen,
+        "trainable_parameters": trainable,
+        "timings_s": {
+            **{
+                name: account.phases[name]["seconds"]
+                for name, *_ in plans
+                if name in account.phases
+            },
+            "total": account.seconds,
+        },
+        **account.highest(),
+        "versions": {name: metadata.version(name) for name in PACKAGES},
+    }
+    write_json(out / "run.json", run)
+    shutil.rmtree(state, ignore_errors=True)
+    return run
+
+
+def load_distiller(run: Path, device: torch.device, dtype: torch.dtype) -> Trained:
+    """A trained distiller with its frozen language model.
+
+    Raises InputError for a folder that holds none, or when the language model is not the one that
+    it was trained for.
+    """
+    facts = read_json(run / "run.json")
+    if facts.get("method") not in ("mend", "hypertuning") or not (run / DISTILLER).exists():
+        raise InputError(
+            f"{run} is not the run of a distiller: train one with edgecd train --method mend"
+        )
+    names = {field.name for field in dataclasses.fields(MendConfig)}
+    config = MendConfig(**{key: value for key, value in facts.items() if key in names})
+    lm = load_frozen(config.student, device, dtype)
+    if model_fingerprint(lm.model) != facts["language_model"]["fingerprint"]:
+        raise InputError(
+            f"{run} was trained for other weights of {config.student} than those here now: "
+            "a distiller goes with its language model"
+        )
+    network = build_network(config, lm, device)
+    load_trainable(network, load_file(run / DISTILLER))
+    return Trained(lm, network.eval(), facts)
+
+
+def build_network(config: MendConfig, lm: LanguageModel, device: torch.device) -> Any:
+    """The untrained network of a configuration; what trains requires gradients."""
+    torch.manual_seed(config.seed)
+    reader = load_frozen(config.distiller or config.student, device, torch.float32)
+    body = reader.model.get_encoder() if is_encoder_decoder(reader) else reader.model.base_model
+    if config.gradient_checkpointing:
+        body.gradient_checkpointing_enable()
+    if config.adapter == "lora":
+        body.requires_grad_(False)
+        body = add_adapter(body, "lora", config.lora_rank)
+    else:
+        body.requires_grad_(True)
+    return make_network(config.method, lm, body, config.vectors, config.seed).to(device)
+
+
+def check_same_tokens(model: str, distiller: str | None) -> None:
+    """Raise InputError unless the two language models share their vocabulary."""
+    if distiller is None or distiller == model:
+        return
+    one, other = (load_tokenizer(name).get_vocab() for name in (model, distiller))
+    if one != other:
+        raise InputError(
+            f"{distiller} and {model} have different vocabularies: a distiller starts from a "
+            "relative of the frozen model that reads the same tokens"
+        )
+
+
+def _saved_step(folder: Path) -> int:
+    path = folder / "state.json"
+    return int(read_json(path)["step"]) if path.exists() else 0

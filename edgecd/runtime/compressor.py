@@ -1,0 +1,103 @@
+"""Demonstrations to a context on the device: onnxruntime and tokenizers, no PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgecd.compressor import CompressorFacts, read_facts
+from edgecd.context import Context, ContextFacts, with_calibration
+from edgecd.encoding import demonstration_ids, label_token_ids
+from edgecd.errors import InputError
+from edgecd.manifest import MODEL, TOKENIZER
+from edgecd.metrics import log_softmax
+from edgecd.prompts import PromptTemplate
+from edgecd.runtime.predictor import Input, Predictor, load_tokenizer
+from edgecd.runtime.session import HEAD, INPUTS, PAST, first_line, open_session
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+    from tokenizers import Tokenizer
+
+LABEL_IDS = "label_ids"
+
+
+class Compressor:
+    """A loaded compressor folder."""
+
+    def __init__(
+        self, facts: CompressorFacts, tokenizer: Tokenizer, session: InferenceSession
+    ) -> None:
+        self.facts = facts
+        self.tokenizer = tokenizer
+        self.session = session
+
+    @classmethod
+    def load(
+        cls, path: str | Path, provider: str = "cpu", threads: int | None = None
+    ) -> Compressor:
+        """Load a folder that `edgecd export` made of a distiller's run, hashes checked.
+
+        Raises InputError for what is not a compressor or cannot run here, CheckFailed for changed
+        files.
+        """
+        folder = Path(path)
+        facts = read_facts(folder)
+        tokenizer = load_tokenizer(folder / TOKENIZER)
+        return cls(facts, tokenizer, open_session(folder / MODEL, provider, threads))
+
+    def compress(
+        self,
+        template: PromptTemplate,
+        demonstrations: Sequence[tuple[Mapping[str, str], str]],
+        task: str = "task",
+        max_length: int = 256,
+    ) -> Context:
+        """The context of demonstrations (fields, label), not calibrated (see `calibrate`).
+
+        Of more than the compressor was trained to read, the first ones are taken. Raises InputError
+        for no demonstrations, an unknown label, or a label's word that is not one token.
+        """
+        if not demonstrations:
+            raise InputError("there are no demonstrations to compress")
+        for _, label in demonstrations:
+            if label not in template.verbalizer:
+                raise InputError(
+                    f"label {label!r} of a demonstration is not one of {', '.join(template.labels)}"
+                )
+        texts = [
+            template.render(fields) + template.verbalizer[label] for fields, label in demonstrations
+        ]
+        ids = demonstration_ids(self.tokenizer, texts, self.facts.max_context)
+        labels = label_token_ids(self.tokenizer, template, self.facts.model)
+        feed = {
+            INPUTS[0]: np.array([ids], np.int64),
+            LABEL_IDS: np.array(list(labels.values()), np.int64),
+        }
+        try:
+            past, head = self.session.run([PAST, HEAD], feed)
+        except Exception as bad:  # onnxruntime's own exceptions share no base class
+            raise InputError(f"onnxruntime cannot run the graph: {first_line(bad)}") from None
+        facts = ContextFacts(
+            method=self.facts.method,
+            model=self.facts.model,
+            fingerprint=self.facts.fingerprint,
+            task=task,
+            labels=template.labels,
+            verbalizer=dict(template.verbalizer),
+            template=template.text,
+            max_length=max_length,
+            shots=len(demonstrations),
+            context_tokens=len(ids),
+            provenance={"compressor": self.facts.precision},
+        )
+        return Context(facts, past, head)
+
+
+def calibrate(predictor: Predictor, context: Context, inputs: Sequence[Input]) -> Context:
+    """The context with each label's mean log-probability over unlabelled inputs to be taken off."""
+    plain = predictor.with_context(with_calibration(context, np.zeros(0)))
+    return with_calibration(context, log_softmax(plain.logits(inputs)).mean(axis=0))

@@ -1,0 +1,136 @@
+"""Partitions of tasks: families held out, MetaICL's data, and files that are wrong."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from edgecd.errors import InputError
+from edgecd.files import read_toml
+from edgecd.mend.results import summarize, table
+from edgecd.mend.tasks import load_partition
+from tests import mend_world
+
+SHIPPED = Path(__file__).parents[2] / "benchmarks" / "mend"
+SHARED = Path(__file__).parents[2].parent / "shared" / "data"
+
+
+def write(folder: Path, text: str) -> Path:
+    (folder / "partition.toml").write_text(text, encoding="utf-8")
+    return folder / "partition.toml"
+
+
+def test_families_are_held_out(tmp_path: Path) -> None:
+    world = mend_world.make_world(tmp_path)
+    partition = load_partition(world / "partition.toml", None, None)
+    assert partition.name == "tiny/to-size"
+    assert [task.name for task in partition.train] == ["same", "words"]
+    assert [task.family for task in partition.test] == ["size"]
+    pool = partition.test[0].pool(13)
+    assert len(pool.train) == len(pool.test) == 60
+    pair = pool.train[0]
+    assert pair.prompt.startswith("Text: ") and pair.prompt.endswith("\nLong:")
+    assert pair.options == (" Yes", " No") and pair.answer in pair.options
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (('test = ["size"]', 'test = ["sizes"]'), "no task or family 'sizes'; did you mean"),
+        (('test = ["size"]', 'test = ["same"]'), "same is both trained and tested on"),
+        (('test = ["size"]', "test = []"), "has no test tasks"),
+        (('test = ["size"]', 'test = "size"'), "must be a list"),
+        (("family =", "famly ="), "unknown key 'famly'; did you mean 'family'"),
+        (("[split.to-size]", "[splits.to-size]"), "unknown key 'splits'"),
+        (("{premise} It", "{premise It"), "template"),
+    ],
+)
+def test_a_bad_partition_is_explained(
+    tmp_path: Path, change: tuple[str, str], message: str
+) -> None:
+    path = write(tmp_path, mend_world.PARTITION.replace(*change))
+    with pytest.raises(InputError, match=message):
+        load_partition(path, None, None)
+
+
+def test_one_of_several_splits_must_be_chosen(tmp_path: Path) -> None:
+    more = '[split.other]\ntrain = ["size"]\ntest = ["pairs"]\n[tasks.same]'
+    path = write(tmp_path, mend_world.PARTITION.replace("[tasks.same]", more, 1))
+    with pytest.raises(InputError, match="choose one with --split"):
+        load_partition(path, None, None)
+    with pytest.raises(InputError, match="no split 'to-siz', but .*did you mean 'to-size'"):
+        load_partition(path, "to-siz", None)
+    assert load_partition(path, "other", None).name == "tiny/other"
+
+
+def test_metaicl_data_in_a_folder(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        'metaicl = "allenai/metaicl-data"\n[split.x]\ntrain = ["glue-sst2"]\ntest = ["glue-rte"]\n',
+    )
+    rows = [{"task": "t", "input": f"text {n}", "output": "yes", "options": ["yes", "no"]}
+            for n in range(20)]  # fmt: skip
+    for name, file in (
+        ("glue-sst2", "glue-sst2_16384_100_train.jsonl"),
+        ("glue-rte", "glue-rte_16_13_train.jsonl"),
+        ("glue-rte", "glue-rte_16_13_test.jsonl"),
+    ):
+        (tmp_path / name).mkdir(exist_ok=True)
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        (tmp_path / name / file).write_text(text, encoding="utf-8")
+    partition = load_partition(path, None, tmp_path)
+    assert len(partition.train[0].pool(0).train) == 20
+    pool = partition.test[0].pool(13)
+    assert pool.test[3].text == "text 3\nyes" and pool.test[3].options == ("yes", "no")
+    with pytest.raises(InputError, match="no such file"):
+        partition.test[0].pool(21)
+
+
+def test_the_shipped_partitions_are_metaicls_seven_and_a_small_one() -> None:
+    splits = read_toml(SHIPPED / "metaicl.toml")["split"]
+    assert set(splits) == {
+        "class-to-class", "non-class-to-class", "non-nli-to-nli", "non-qa-to-qa", "qa-to-qa",
+        "hr-to-lr", "non-paraphrase-to-paraphrase",
+    }  # fmt: skip
+    for name in splits:
+        partition = load_partition(SHIPPED / "metaicl.toml", name, None)
+        assert len(partition.train) >= 33 and len(partition.test) >= 4
+    for name in ("to-nli", "from-nli"):
+        partition = load_partition(SHIPPED / "small.toml", name, Path("nowhere"))
+        families = [{task.family for task in side} for side in (partition.train, partition.test)]
+        assert not families[0] & families[1]
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the shared data sets are not here")
+def test_the_small_partition_reads_its_data() -> None:
+    partition = load_partition(SHIPPED / "small.toml", "to-nli", SHARED)
+    for task in (*partition.train, *partition.test):
+        pool = task.pool(0)
+        assert len(pool.train) >= 40 and len(pool.test) >= 50, task.name
+        assert {pair.answer for pair in pool.train} == set(pool.train[0].options), task.name
+
+
+def test_results_against_a_calculation_by_hand() -> None:
+    rows = [
+        {"system": system, "task": task, "seed": seed, "accuracy": 0.1,
+         "accuracy_calibrated": value + 0.1 * seed, "positions": 32,
+         "shots": 0 if system == "zero-shot" else 4}
+        for system, value in (("zero-shot", 0.4), ("icl", 0.6), ("mine", 0.5))
+        for task in ("a", "b")
+        for seed in (0, 1)
+    ]  # fmt: skip
+    random.Random(0).shuffle(rows)
+    found = {row["system"]: row for row in summarize(rows, "zero-shot", "icl")["systems"]}
+    assert found["mine"]["accuracy"] == pytest.approx(0.55)
+    assert found["mine"]["share_of_icl"] == pytest.approx(0.5)
+    assert found["mine"]["accuracy_sd_over_seeds"] == pytest.approx(0.1 / 2**0.5)
+    alike = summarize([row for row in rows if row["system"] == "icl"], "zero-shot", "icl")
+    assert alike["systems"][0]["share_of_icl"] is None
+    result = {
+        "partition": "p", "tasks": ["a", "b"], "language_model": {"name": "m"}, "shots": [4],
+        "seeds": [0, 1], "limit": 10, **summarize(rows, "zero-shot", "icl"),
+    }  # fmt: skip
+    assert "| mine | 4 | 32 | 0.550 | 0.550 | 0.550 | 0.071 | 0.50 |" in table(result)
