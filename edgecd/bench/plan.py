@@ -115,9 +115,9 @@ def make_specs(
     specs = {}
     for system in systems:
         naive = system.accuracy_from is not None
-        calls = latency_queries or TIMED_CALLS[naive]
         few = system.kind == "icl" and system.shots not in (0, len(shown.main))
         again = elsewhere and system.kind == "icl" and system.runtime == TORCH
+        calls = latency_queries or TIMED_CALLS[naive] // (2 if naive and again else 1)
         calibration = shown.calibration[: len(shown.calibration) // (2 if few or again else 1)]
         own = {sets[0].name: main[:TORCH_EXAMPLES] if again else main}
         specs[system.name] = {

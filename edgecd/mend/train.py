@@ -6,7 +6,7 @@ import dataclasses
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -35,7 +35,7 @@ from edgecd.mend.language import is_encoder_decoder, load_frozen
 from edgecd.mend.loop import Stage, fit
 from edgecd.mend.loss import Weights
 from edgecd.mend.networks import make_network
-from edgecd.mend.tasks import load_partition
+from edgecd.mend.tasks import Partition, load_partition
 
 DISTILLER = "distiller.safetensors"
 MONITOR_EPISODES = 16
@@ -83,62 +83,8 @@ def train_distiller(
         f"distiller: {trainable:,} parameters train, for {config.vectors} vectors of "
         f"{config.student} ({frozen:,} parameters, frozen)"
     )
-    sizes = (config.max_context, config.max_query)
-
-    def tasks(seed: int) -> TaskEpisodes:
-        return TaskEpisodes(
-            partition.train, lm.text_tokenizer, config.shots, config.queries, *sizes, seed
-        )
-
-    def texts(seed: int) -> TextEpisodes:
-        return TextEpisodes(passages, lm.text_tokenizer, *sizes, seed)
-
-    # HyperTuning is the form without the divergence (arXiv 2403.06914, 4.2).
-    taught = config.divergence if config.method == "mend" else 0.0
-    plans: list[tuple[str, Callable[[int], Any], Weights, int, float]] = []
-    if config.pretrain_steps:
-        alone = Weights(0.0 if taught else 1.0, 1.0 if taught else 0.0, config.temperature)
-        plans.append((PRETRAINING, texts, alone, config.pretrain_steps, config.pretrain_lr))
-    if config.steps:
-        both = Weights(1.0, taught, config.temperature)
-        plans.append((FINETUNING, tasks, both, config.steps, config.lr))
-    forget_lost_steps(out, {name: _saved_step(state / name) for name, *_ in plans})
-    with (out / METRICS).open("a", encoding="utf-8") as lines:
-
-        def log(line: dict[str, Any]) -> None:
-            lines.write(json.dumps(line) + "\n")
-            lines.flush()
-
-        for name, episodes, weights, steps, lr in plans:
-            following = [later for later, *_ in plans[[p[0] for p in plans].index(name) + 1 :]]
-            if any(_saved_step(state / later) for later in following):
-                continue  # what it came to is in the later stage's state
-
-            def progress(done: int, total: int, name: str = name) -> None:
-                account.tick()
-                reporter.progress(name, done, total)
-
-            other = episodes(config.seed + 1_000_003)  # what to watch is not what to learn
-            stage = Stage(
-                name,
-                episodes(config.seed),
-                weights,
-                steps,
-                lr,
-                config.batch_size,
-                [other(number) for number in range(MONITOR_EPISODES)],
-            )
-            with account.phase(name):
-                fit(
-                    network,
-                    lm,
-                    stage,
-                    config.seed,
-                    device.type == "cuda" and dtype == torch.bfloat16,
-                    state / name,
-                    log,
-                    progress,
-                )
+    stages = make_stages(config, partition, passages, lm.text_tokenizer)
+    _run_stages(network, lm, stages, config, out, reporter, account)
     save_tensors(trainable_state(network), out / DISTILLER)
     run = {
         "format": 1,
@@ -151,11 +97,7 @@ def train_distiller(
         "parameters": frozen,
         "trainable_parameters": trainable,
         "timings_s": {
-            **{
-                name: account.phases[name]["seconds"]
-                for name, *_ in plans
-                if name in account.phases
-            },
+            **{name: phase["seconds"] for name, phase in account.phases.items()},
             "total": account.seconds,
         },
         **account.highest(),
@@ -164,6 +106,75 @@ def train_distiller(
     write_json(out / "run.json", run)
     shutil.rmtree(state, ignore_errors=True)
     return run
+
+
+def make_stages(
+    config: MendConfig, partition: Partition, passages: Sequence[str], tokenizer: Any
+) -> list[Stage]:
+    """The stages of a training, in order (arXiv 2403.06914, 3.3).
+
+    HyperTuning is the form without the divergence (4.2 there): in stage 1 it predicts the rest of a
+    passage.
+    """
+    sizes = (config.max_context, config.max_query)
+
+    def texts(seed: int) -> TextEpisodes:
+        return TextEpisodes(passages, tokenizer, *sizes, seed)
+
+    def tasks(seed: int) -> TaskEpisodes:
+        return TaskEpisodes(
+            partition.train, tokenizer, config.shots, config.queries, *sizes, seed
+        )
+
+    taught = config.divergence if config.method == "mend" else 0.0
+    alone = Weights(0.0 if taught else 1.0, 1.0 if taught else 0.0, config.temperature)
+    both = Weights(1.0, taught, config.temperature)
+    plans: list[tuple[str, Callable[[int], Any], Weights, int, float]] = [
+        (PRETRAINING, texts, alone, config.pretrain_steps, config.pretrain_lr),
+        (FINETUNING, tasks, both, config.steps, config.lr),
+    ]
+    stages = []
+    for name, episodes, weights, steps, lr in plans:
+        if steps:
+            other = episodes(config.seed + 1_000_003)  # what is watched is not what is learned
+            monitor = [other(number) for number in range(MONITOR_EPISODES)]
+            learned = episodes(config.seed)
+            stages.append(Stage(name, learned, weights, steps, lr, config.batch_size, monitor))
+    return stages
+
+
+def _run_stages(
+    network: Any,
+    lm: LanguageModel,
+    stages: Sequence[Stage],
+    config: MendConfig,
+    out: Path,
+    reporter: Reporter,
+    account: Account,
+) -> None:
+    """Train through the stages, or go on in the one that was stopped."""
+    state = out / "state"
+    saved = {stage.name: _saved_step(state / stage.name) for stage in stages}
+    forget_lost_steps(out, saved)
+    device = lm.model.device.type
+    autocast = device == "cuda" and lm.dtype == torch.bfloat16
+    with (out / METRICS).open("a", encoding="utf-8") as lines:
+
+        def log(line: dict[str, Any]) -> None:
+            lines.write(json.dumps(line) + "\n")
+            lines.flush()
+
+        for place, stage in enumerate(stages):
+            if any(saved[later.name] for later in stages[place + 1 :]):
+                continue  # what it came to is in the later stage's state
+
+            def progress(done: int, total: int, name: str = stage.name) -> None:
+                account.tick()
+                reporter.progress(name, done, total)
+
+            with account.phase(stage.name):
+                folder = state / stage.name
+                fit(network, lm, stage, config.seed, autocast, folder, log, progress)
 
 
 def load_distiller(run: Path, device: torch.device, dtype: torch.dtype) -> Trained:

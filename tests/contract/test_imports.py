@@ -39,6 +39,7 @@ FORBIDDEN = {
     "bench": (*TORCH_SIDE, "onnx", "edgecd.export", "edgecd.distill", "matplotlib"),
     "sweep": (*TORCH_SIDE, "onnx", "onnxruntime", "edgecd.distill", "edgecd.export", "matplotlib"),
     "export": (*TORCH_SIDE, "edgecd.distill", "edgecd.bench"),
+    "mend": ("onnx", "onnxruntime", "edgecd.export", "edgecd.runtime", "edgecd.bench", "matplotlib"),
     "distill": ("onnx", "onnxruntime", "edgecd.export", "edgecd.runtime", "edgecd.bench"),
 }
 

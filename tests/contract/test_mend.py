@@ -150,6 +150,15 @@ def test_a_killed_training_goes_on_to_the_same_losses(
         )
 
 
+def test_gradient_checkpointing_changes_memory_only(world: Path, tmp_path: Path) -> None:
+    for name, checkpointing in (("with", True), ("without", False)):
+        options = mend_world.mend_options(world, gradient_checkpointing=checkpointing)
+        train_distiller(MendConfig(adapter="lora", **options), tmp_path / name, QUIET)
+    one, other = log_of(tmp_path / "with"), log_of(tmp_path / "without")
+    losses = [[line["loss"] for line in lines] for lines in (one, other)]
+    np.testing.assert_allclose(*losses, rtol=1e-4)
+
+
 def _dying(stage: str, step: int) -> Reporter:
     def progress(what: str, done: int, total: int) -> None:
         if what == stage and done == step:
