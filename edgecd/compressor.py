@@ -18,7 +18,7 @@ from edgecd.manifest import MODEL, TOKENIZER
 
 FACTS = "compressor.json"
 FORMAT = 1
-METHODS = ("mend", "hypertuning")
+METHODS = ("mend", "hypertuning", "gist")
 
 
 @dataclass(frozen=True)

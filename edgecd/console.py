@@ -85,9 +85,9 @@ class Console:
         figures["peak_rss_gb"] = f"{run['peak_rss_bytes'] / 1e9:.2f}"
         figures |= {f"{phase}_s": f"{spent:.0f}" for phase, spent in run["timings_s"].items()}
         self.facts(figures)
+        compress = f"edgecd compress --distiller {out} --task T --out CONTEXT"
         following = {
-            "mend": f"edgecd compress --distiller {out} --task T --out CONTEXT",
-            "hypertuning": f"edgecd compress --distiller {out} --task T --out CONTEXT",
+            **dict.fromkeys(("mend", "hypertuning", "gist"), compress),
             "prompt-tuning": f"edgecd predict BUNDLE --context {out}/context.safetensors",
         }
         default = f"edgecd export {out} --int8 --out BUNDLE"

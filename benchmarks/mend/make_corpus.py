@@ -1,4 +1,4 @@
-"""Plain text for stage 1 with no download: `python benchmarks/mend/make_corpus.py OUT [FILE.jsonl ...]`.
+"""Plain text for stage 1 with no download: `python make_corpus.py OUT [FILE.jsonl ...]`.
 
 Python's own documentation, which every installation has, in passages of a few hundred tokens; and
 the `text` column of the files that are named.

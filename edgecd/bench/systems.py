@@ -24,7 +24,12 @@ ACCURACY_FROM = {TEACHER: TEACHER_CACHED, SAME_SIZE: SAME_SIZE_CACHED}
 TORCH, ONNX = "torch", "onnxruntime"
 RUNTIMES = (ONNX, TORCH)
 _ROLES = {"pbft": "pbft", "language-model": "context"}
-_CONTEXT_ROLES = {"mend": "mend", "hypertuning": "mend", "prompt-tuning": "prompt-tuning"}
+_CONTEXT_ROLES = {
+    "mend": "mend",
+    "hypertuning": "mend",
+    "gist": "mend",
+    "prompt-tuning": "prompt-tuning",
+}
 _NEEDED = {TORCH: ("torch", "transformers"), ONNX: ("torch", "transformers", "onnx_ir")}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,16 +12,11 @@ import numpy as np
 
 from edgecd.compressor import FACTS, CompressorFacts, facts_json
 from edgecd.errors import CheckFailed, InputError, require
-from edgecd.export.graph import (
-    IR_VERSION,
-    PROTOBUF_LIMIT_BYTES,
-    VECTORS,
-    prefix_graph,
-    reader_graph,
-    vectors_graph,
-)
+from edgecd.export.context_graphs import gist_graph, prefix_graph, reader_graph, vectors_graph
+from edgecd.export.graph import PROTOBUF_LIMIT_BYTES
 from edgecd.export.quantize import Treatment, quantize
 from edgecd.export.stack import Linear, Stack, read_stack
+from edgecd.export.tape import IR_VERSION
 from edgecd.files import new_folder, sha256_file, write_json, write_text
 from edgecd.manifest import MODEL, TOKENIZER
 from edgecd.runtime.compressor import LABEL_IDS
@@ -117,6 +112,9 @@ def compressor_graph(lm: Any, network: Any) -> onnx.ModelProto:
         )
     placeholders = network.reader.placeholders.detach().float().numpy()
     with torch.no_grad():
+        table = lm.model.get_output_embeddings().weight.float().numpy()
+        if hasattr(network, "start"):
+            return _joined([gist_graph(_stack(body), placeholders, network.start.numpy())], table)
         project: Linear | None = None
         gain = 1.0
         if hasattr(network, "change"):
@@ -128,8 +126,7 @@ def compressor_graph(lm: Any, network: Any) -> onnx.ModelProto:
                 project = Linear(first.weight.numpy().T, first.bias.numpy())
             writer = vectors_graph(_stack(frozen))
         reader = reader_graph(_stack(body), placeholders, project, gain)
-        table = lm.model.get_output_embeddings().weight.float().numpy()
-    return _joined(reader, writer, table)
+    return _joined([reader, writer], table)
 
 
 def _stack(body: Any) -> Stack:
@@ -142,13 +139,14 @@ def _stack(body: Any) -> Stack:
     return read_stack(classifier_of(body, torch.zeros(2, width), ("0", "1"), 0, "distiller"))
 
 
-def _joined(reader: onnx.ModelProto, writer: onnx.ModelProto, table: np.ndarray) -> onnx.ModelProto:
-    """One graph of both, and of the head's table [vocabulary, width]."""
+def _joined(graphs: Sequence[onnx.ModelProto], table: np.ndarray) -> onnx.ModelProto:
+    """One graph of one or two, each of which takes what the one before gives, and of the head's
+    table [vocabulary, width]."""
     import onnx
 
     parts = [
         onnx.compose.add_prefix(part, prefix, rename_inputs=False, rename_outputs=False)
-        for part, prefix in ((reader, "reader/"), (writer, "writer/"))
+        for part, prefix in zip(graphs, ("reader/", "writer/"), strict=False)
     ]
     helper, kind = onnx.helper, onnx.TensorProto
     graph = onnx.GraphProto(name="edgecd")
@@ -157,18 +155,19 @@ def _joined(reader: onnx.ModelProto, writer: onnx.ModelProto, table: np.ndarray)
     for part in parts:
         graph.node.extend(part.graph.node)
         graph.initializer.extend(part.graph.initializer)
-    graph.initializer.append(
-        onnx.numpy_helper.from_array(np.ascontiguousarray(table), "head/table")
-    )
+    rows = onnx.numpy_helper.from_array(np.ascontiguousarray(table), "head/table")
+    graph.initializer.append(rows)
     graph.node.append(
         helper.make_node("Gather", ["head/table", LABEL_IDS], ["head/rows"], "head/gather")
     )
     # what rounds the table replaces the rows, and cannot replace an output
     graph.node.append(helper.make_node("Identity", ["head/rows"], [HEAD], "head/output"))
-    graph.output.extend(parts[1].graph.output)
+    graph.output.extend(parts[-1].graph.output)
     shape = ["labels", table.shape[1]]
     graph.output.append(helper.make_tensor_value_info(HEAD, kind.FLOAT, shape))
-    assert parts[0].graph.output[0].name == VECTORS
     return helper.make_model(
-        graph, opset_imports=reader.opset_import, ir_version=IR_VERSION, producer_name="edgecd"
+        graph,
+        opset_imports=graphs[0].opset_import,
+        ir_version=IR_VERSION,
+        producer_name="edgecd",
     )

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgecd.export.calibrate import LinearInput, LinearNodes, is_matrix, linears
-from edgecd.export.graph import MICROSOFT
 from edgecd.export.rounding import Rounded, round_weight
+from edgecd.export.tape import MICROSOFT
 
 if TYPE_CHECKING:
     import onnx

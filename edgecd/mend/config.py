@@ -48,7 +48,7 @@ class MendConfig:
     dtype: str = "auto"
 
     def __post_init__(self) -> None:
-        one_of("method", self.method, ("mend", "hypertuning"))
+        one_of("method", self.method, ("mend", "hypertuning", "gist"))
         one_of("adapter", self.adapter, ADAPTERS)
         for name in ("vectors", "shots", "queries", "batch_size", "max_context", "lora_rank"):
             within(name, getattr(self, name), 1, 2**20)
@@ -63,6 +63,10 @@ class MendConfig:
             raise InputError(
                 "a distiller learns from tasks: name a partition file (partition = ... in the "
                 "config file, or --partition)"
+            )
+        if self.gradient_checkpointing and self.method == "gist":
+            raise InputError(
+                "gradient checkpointing keeps no keys and values: not for --method gist"
             )
         if self.pretrain_steps and self.corpus is None:
             raise InputError(
@@ -102,4 +106,9 @@ class PromptTuningConfig:
         within("seed", self.seed, 0, 2**31)
 
 
-KINDS = {"mend": MendConfig, "hypertuning": MendConfig, "prompt-tuning": PromptTuningConfig}
+KINDS = {
+    "mend": MendConfig,
+    "hypertuning": MendConfig,
+    "gist": MendConfig,
+    "prompt-tuning": PromptTuningConfig,
+}

@@ -1,4 +1,4 @@
-"""What makes a front: MEND's distiller, HyperTuning's hypernetwork, and prompt tuning's vectors.
+"""What makes a front: MEND's distiller, HyperTuning's hypernetwork, gists, and tuned vectors.
 
 Each is a module whose `front` takes the token ids of demonstrations; only its own parameters train.
 """
@@ -10,11 +10,12 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel
 
+from edgecd.distill.contexts import start_ids
 from edgecd.distill.models import LanguageModel
 from edgecd.errors import InputError
-from edgecd.mend.language import Front, front_of_tokens, front_of_vectors
+from edgecd.mend.language import Front, Past, front_of_tokens, front_of_vectors
 
 
 class Reader(nn.Module):
@@ -35,11 +36,35 @@ class Reader(nn.Module):
 
     def forward(self, ids: Sequence[int]) -> torch.Tensor:
         """Hidden states at the placeholders, after the tokens `ids`."""
+        states: torch.Tensor = self.body(inputs_embeds=self._embedded(ids), use_cache=False)[0]
+        return states[0, len(ids) :]
+
+    def remember(self, ids: Sequence[int], first: int) -> Past:
+        """Keys and values of each layer at the placeholders, the first of them at place `first`.
+
+        Rotary places are relative, so the tokens before may have negative ones; learned places are
+        those of the text.
+        """
+        positions = None
+        if hasattr(self.body, "rotary_emb"):
+            count = len(ids) + len(self.placeholders)
+            places = torch.arange(first - len(ids), first - len(ids) + count)
+            positions = places[None].to(self.placeholders.device)
+        cache = DynamicCache()
+        self.body(
+            inputs_embeds=self._embedded(ids),
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+        )
+        return [
+            (layer.keys[:, :, len(ids) :], layer.values[:, :, len(ids) :]) for layer in cache.layers
+        ]
+
+    def _embedded(self, ids: Sequence[int]) -> torch.Tensor:
         table = self.body.get_input_embeddings()
         tokens = torch.tensor(list(ids), dtype=torch.long, device=self.placeholders.device)
-        read = torch.cat([table(tokens), self.placeholders.to(table.weight.dtype)])
-        states: torch.Tensor = self.body(inputs_embeds=read[None], use_cache=False)[0]
-        return states[0, len(tokens) :]
+        return torch.cat([table(tokens), self.placeholders.to(table.weight.dtype)])[None]
 
 
 class Distiller(nn.Module):
@@ -103,6 +128,49 @@ class Hypernetwork(nn.Module):
         return [(layer[0][None], layer[1][None]) for layer in past]
 
 
+class Gist(nn.Module):
+    """Gist tokens (https://arxiv.org/abs/2304.08467): what the model remembers of placeholders.
+
+    The reader starts as the frozen model, and its keys and values at the placeholders are the
+    context: no second model turns vectors into them. The first position is a start token's, as
+    attention rests there when it has nothing to look for.
+    """
+
+    def __init__(self, body: PreTrainedModel, lm: LanguageModel, positions: int, seed: int) -> None:
+        super().__init__()
+        if positions < 2:
+            raise InputError("--method gist needs --vectors 2 or more: the first is a start token")
+        self.reader = Reader(body, positions - 1, seed)
+        start = front_of_tokens(lm, start_ids(lm)[:1])
+        made = self.reader.remember((0,), 1)
+        if (
+            isinstance(start, torch.Tensor)
+            or len(made) != len(start)
+            or any(
+                ours[0].shape[1::2] != theirs[0].shape[1::2]
+                for ours, theirs in zip(made, start, strict=True)
+            )
+        ):
+            raise InputError(
+                f"--method gist reads with the frozen model's own layers, and those of {lm.name} "
+                "are others than the distiller's: leave --distiller out, or use --method mend"
+            )
+        base = torch.stack([torch.stack([keys[0], values[0]]) for keys, values in start])
+        self.start: torch.Tensor
+        self.register_buffer("start", base.float())
+
+    def front(self, lm: LanguageModel, ids: Sequence[int]) -> Front:
+        """The start token's keys and values, then the placeholders'."""
+        made = self.reader.remember(ids, 1)
+        return [
+            (
+                torch.cat([start[0][None].to(lm.dtype), keys.to(lm.dtype)], dim=2),
+                torch.cat([start[1][None].to(lm.dtype), values.to(lm.dtype)], dim=2),
+            )
+            for start, (keys, values) in zip(self.start, made, strict=True)
+        ]
+
+
 class SoftPrompt(nn.Module):
     """Prompt tuning (https://arxiv.org/abs/2104.08691): vectors trained for one task."""
 
@@ -124,7 +192,8 @@ def make_network(
         raise InputError(f"{positions} vectors are more than {lm.name} has positions for")
     if method == "prompt-tuning" or body is None:
         return SoftPrompt(lm, positions, seed)
-    return {"mend": Distiller, "hypertuning": Hypernetwork}[method](body, lm, positions, seed)
+    made = {"mend": Distiller, "hypertuning": Hypernetwork, "gist": Gist}[method]
+    return made(body, lm, positions, seed)
 
 
 def _random_tokens(model: PreTrainedModel, count: int, seed: int) -> list[int]:

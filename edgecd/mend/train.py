@@ -1,4 +1,4 @@
-"""`edgecd train --method mend|hypertuning`: from tasks and text to a distiller in a run folder."""
+"""`edgecd train --method mend` and its kin: from tasks and text to a distiller's run folder."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from edgecd.distill.student import add_adapter, load_trainable, trainable_state
 from edgecd.distill.train import PACKAGES, Reporter
 from edgecd.errors import InputError
 from edgecd.files import read_json, write_json
-from edgecd.mend.config import MendConfig
+from edgecd.mend.config import KINDS, MendConfig
 from edgecd.mend.episodes import TaskEpisodes, TextEpisodes, read_passages
 from edgecd.mend.language import is_encoder_decoder, load_frozen
 from edgecd.mend.loop import Stage, fit
@@ -122,11 +122,9 @@ def make_stages(
         return TextEpisodes(passages, tokenizer, *sizes, seed)
 
     def tasks(seed: int) -> TaskEpisodes:
-        return TaskEpisodes(
-            partition.train, tokenizer, config.shots, config.queries, *sizes, seed
-        )
+        return TaskEpisodes(partition.train, tokenizer, config.shots, config.queries, *sizes, seed)
 
-    taught = config.divergence if config.method == "mend" else 0.0
+    taught = 0.0 if config.method == "hypertuning" else config.divergence
     alone = Weights(0.0 if taught else 1.0, 1.0 if taught else 0.0, config.temperature)
     both = Weights(1.0, taught, config.temperature)
     plans: list[tuple[str, Callable[[int], Any], Weights, int, float]] = [
@@ -184,7 +182,7 @@ def load_distiller(run: Path, device: torch.device, dtype: torch.dtype) -> Train
     it was trained for.
     """
     facts = read_json(run / "run.json")
-    if facts.get("method") not in ("mend", "hypertuning") or not (run / DISTILLER).exists():
+    if KINDS.get(facts.get("method")) is not MendConfig or not (run / DISTILLER).exists():
         raise InputError(
             f"{run} is not the run of a distiller: train one with edgecd train --method mend"
         )

@@ -40,7 +40,7 @@ def prepare(folder: Path, family: tiny.Family = "llama", **options: Any) -> Path
 
 
 @pytest.mark.parametrize("family", tiny.FUSED)
-@pytest.mark.parametrize("method", ["mend", "hypertuning"])
+@pytest.mark.parametrize("method", ["mend", "hypertuning", "gist"])
 def test_the_device_makes_the_context_that_pytorch_makes(
     family: tiny.Family, method: str, tmp_path: Path
 ) -> None:

@@ -74,7 +74,7 @@ def test_a_front_is_what_the_model_would_have_read(family: tiny.Family, tmp_path
         torch.testing.assert_close(logits, torch.cat(expected).detach(), atol=2e-4, rtol=1e-3)
 
 
-@pytest.mark.parametrize("method", ["mend", "hypertuning", "prompt-tuning"])
+@pytest.mark.parametrize("method", ["mend", "hypertuning", "gist", "prompt-tuning"])
 def test_only_the_network_gets_gradients(world: Path, method: str) -> None:
     lm = language_model(world)
     lm.model.requires_grad_(False)
@@ -88,6 +88,7 @@ def test_only_the_network_gets_gradients(world: Path, method: str) -> None:
     expected = {
         "mend": {"reader.placeholders", "reader.body.layers.0.mlp.up_proj.weight"},
         "hypertuning": {"base", "change.weight"},  # the rest when `change` is no longer zero
+        "gist": {"reader.placeholders", "reader.body.layers.0.mlp.up_proj.weight"},
         "prompt-tuning": {"prompt"},
     }
     assert expected[method] <= moved
@@ -110,13 +111,13 @@ def test_the_divergence_is_that_of_the_models_own_distributions(world: Path) -> 
     assert terms["cross_entropy"] == pytest.approx(float(entropy), rel=1e-4)
 
 
-@pytest.mark.parametrize("method", ["mend", "hypertuning"])
+@pytest.mark.parametrize("method", ["mend", "hypertuning", "gist"])
 def test_a_distiller_learns_what_is_in_a_context(world: Path, tmp_path: Path, method: str) -> None:
     lm = language_model(world)
     config = MendConfig(method=method, **mend_world.mend_options(world))
     network = build_network(config, lm, CPU)
     episode = Episode(tuple(range(20, 60)), (Continuation(tuple(range(60, 76)), 8),))
-    weights = Weights(0.0, 1.0) if method == "mend" else Weights(1.0, 0.0)
+    weights = Weights(1.0, 0.0) if method == "hypertuning" else Weights(0.0, 1.0)
     stage = Stage("s", lambda number: episode, weights, 60, 3e-3, 1)
     losses: list[float] = []
     fit(network, lm, stage, 0, False, tmp_path, lambda line: losses.append(line["loss"]), _ignore)

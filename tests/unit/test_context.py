@@ -59,7 +59,9 @@ def make(
     task=st.text(min_size=1, max_size=20).filter(lambda text: text.isprintable()),
     precision=st.sampled_from(["int8", "fp16"]),
 )
-def test_what_is_written_reads_back(tmp_path: Path, task: str, precision: str, **sizes: int) -> None:
+def test_what_is_written_reads_back(
+    tmp_path: Path, task: str, precision: str, **sizes: int
+) -> None:
     context = make(**sizes, task=task)
     path = tmp_path / "context.safetensors"
     write_context(path, context, precision)

@@ -1,0 +1,116 @@
+"""The commands about contexts: `compress` and `meta-test`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgecd.cli.options import Force, Json, Quiet, app, numbers, print_result
+
+
+@app.command()
+def compress(
+    task: Annotated[str, typer.Option(help="Built-in name or TOML file.")],
+    out: Annotated[Path, typer.Option(help="The context file to write (.safetensors).")],
+    distiller: Annotated[
+        Path | None,
+        typer.Option(help="A run of --method mend, gist or hypertuning, or its export."),
+    ] = None,
+    bundle: Annotated[
+        Path | None, typer.Option(help="Without PyTorch: the language model, to calibrate with.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Keep all demonstrations, for this language model.")
+    ] = None,
+    shots: Annotated[int, typer.Option(min=0, help="Demonstrations; 0 for none (zero-shot).")] = 16,
+    seed: Annotated[int, typer.Option(help="Of the demonstrations.")] = 0,
+    max_length: Annotated[int, typer.Option(min=8, help="Tokens of an input.")] = 256,
+    calibrate: Annotated[
+        bool, typer.Option(help="Take each label's mean off, on unlabelled inputs.")
+    ] = True,
+    fp16: Annotated[bool, typer.Option("--fp16", help="16 bits instead of 8.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Turn a task's demonstrations into a context file, for a bundle of its language model."""
+    from edgecd.compressor import is_compressor
+    from edgecd.console import Console
+    from edgecd.errors import require
+    from edgecd.tasks import load_task
+
+    precision = "fp16" if fp16 else "int8"
+    if distiller is not None and is_compressor(distiller):
+        from edgecd.runtime.compress import compress_here
+
+        facts = compress_here(
+            load_task(task), out, distiller, bundle, shots, seed, max_length, precision, force
+        )
+    else:
+        for module in ("torch", "transformers"):
+            require(module, "train")
+        from edgecd.mend.compress import compress as run_compress
+
+        facts = run_compress(
+            load_task(task),
+            out,
+            distiller,
+            model,
+            shots,
+            seed,
+            max_length,
+            calibrate,
+            precision,
+            device,
+            force,
+        )
+    print_result(as_json, facts, lambda: Console(False).facts(facts))
+
+
+@app.command()
+def meta_test(
+    runs: Annotated[list[Path], typer.Argument(help="Runs of --method mend, gist or hypertuning.")],
+    out: Annotated[Path, typer.Option(help="The folder to write, or to go on with.")],
+    seeds: Annotated[str, typer.Option(help="Of demonstrations and queries.")] = "13,21,42,87,100",
+    limit: Annotated[int, typer.Option(min=1, help="Queries of each task.")] = 100,
+    shots: Annotated[
+        str | None, typer.Option(help="Demonstrations: 16, or 4,8,16 (default: as trained).")
+    ] = None,
+    prompt_steps: Annotated[
+        int, typer.Option(min=0, help="Steps of prompt tuning beside; 0 leaves it out.")
+    ] = 100,
+    partition: Annotated[Path | None, typer.Option(help="Instead of the run's.")] = None,
+    split: Annotated[str | None, typer.Option(help="Instead of the run's.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder of the partition's data.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    force: Force = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Test contexts on tasks that were never trained on, against prompts and prompt tuning."""
+    from edgecd.errors import require
+
+    for module in ("torch", "transformers"):
+        require(module, "train")
+    from edgecd.console import Console
+    from edgecd.mend.meta_test import TABLE
+    from edgecd.mend.meta_test import meta_test as run_test
+
+    with Console(quiet) as console:
+        result = run_test(
+            runs,
+            out,
+            numbers("seeds", seeds),
+            limit,
+            numbers("shots", shots or ""),
+            prompt_steps,
+            partition,
+            split,
+            data,
+            device,
+            force,
+            console.say,
+        )
+    print_result(as_json, result, lambda: typer.echo((out / TABLE).read_text(encoding="utf-8")))
