@@ -27,7 +27,7 @@ pipeline_tag: text-classification
 
 # {name}
 
-A text classifier for the task {_code(manifest.task)}: {manifest.precision}, {size_mb:.1f} MB, at
+{_kind(manifest)}: {manifest.precision}, {size_mb:.1f} MB, at
 most {manifest.max_length} tokens per input (longer fields are shortened from their ends).
 
 {_recipe(made)}
@@ -60,6 +60,17 @@ print(predictor.predict({call}))
 
 `edgecd verify` checks the hashes, the graph and the recorded samples on the machine it runs on.
 """
+
+
+def _kind(manifest: Manifest) -> str:
+    task = _code(manifest.task)
+    if manifest.language_model is None:
+        return f"A text classifier for the task {task}"
+    return (
+        f"The frozen language model {_code(manifest.provenance.get('model', '?'))}, which answers "
+        "for the task of any context made for it (`Predictor.load(bundle, context=...)`), and with "
+        f"the one inside for {task}"
+    )
 
 
 def _recipe(made: Mapping[str, Any]) -> str:

@@ -16,14 +16,21 @@ from edgecd.distill.contexts import start_ids
 from edgecd.distill.models import LanguageModel, pick_device
 from edgecd.encoding import demonstration_ids
 from edgecd.errors import InputError
-from edgecd.files import fingerprint, read_json, refuse_existing, write_json, write_text
+from edgecd.files import (
+    fingerprint,
+    read_json,
+    refuse_existing,
+    sha256_file,
+    write_json,
+    write_text,
+)
 from edgecd.mend.config import PromptTuningConfig
 from edgecd.mend.evaluate import accuracies, option_scores
 from edgecd.mend.language import Front, front_of_tokens, positions_of
 from edgecd.mend.prompt_tuning import tune
 from edgecd.mend.results import summarize, table
 from edgecd.mend.tasks import MetaTask, Pair, load_partition
-from edgecd.mend.train import load_distiller
+from edgecd.mend.train import DISTILLER, load_distiller
 
 SEEDS = (13, 21, 42, 87, 100)  # the paper's
 CALIBRATION_INPUTS = 50
@@ -61,9 +68,9 @@ def meta_test(
     Beside each run: zero-shot, all demonstrations in the context, and prompt tuning on the same
     demonstrations (`prompt_steps`; 0 leaves it out). Every system answers the same `limit` queries
     of a task after the same demonstrations, for each seed and number of `shots` (default: that of
-    the training). Results are kept as they come, and the
-    same command goes on where it stopped. Raises InputError for runs of different language models,
-    and for an OUT of another test unless `force`.
+    the training). Results are kept as they come, and the same command goes on where it stopped.
+    Raises InputError for runs of different language models, and for an OUT of another test unless
+    `force`.
     """
     if not runs:
         raise InputError("name at least one run of --method mend or hypertuning")
@@ -83,20 +90,12 @@ def meta_test(
         split or facts["split"],
         data or (Path(facts["data"]) if facts["data"] else None),
     )
-
-    def distilled(network: Any) -> Callable[[Sequence[int], Draw], Front]:
-        return lambda ids, draw: network.front(lm, ids)
-
-    def tuned(ids: Sequence[int], draw: Draw) -> Front:
-        return _tuned(lm, draw, facts, prompt_steps, out, max_query)
-
-    systems: dict[str, Callable[[Sequence[int], Draw], Front]] = {
-        ZERO_SHOT: lambda ids, draw: front_of_tokens(lm, start_ids(lm)),  # a start token
-        ICL: lambda ids, draw: front_of_tokens(lm, ids),
-        **{name: distilled(one.network) for name, one in zip(names, trained, strict=True)},
-    }
+    networks = {name: one.network for name, one in zip(names, trained, strict=True)}
+    systems = _systems(lm, networks)
     if prompt_steps:
-        systems[PROMPT_TUNING] = tuned
+        systems[PROMPT_TUNING] = lambda ids, draw: _tuned(
+            lm, draw, int(facts["vectors"]), prompt_steps, out, max_query
+        )
     asked = {
         "partition": chosen.name,
         "tasks": [task.name for task in chosen.test],
@@ -106,9 +105,7 @@ def meta_test(
         "shots": list(shots),
         "max_context": max_context,
         "prompt_steps": prompt_steps,
-        "runs": {
-            name: one.run["trainable_parameters"] for name, one in zip(names, trained, strict=True)
-        },
+        "runs": {name: sha256_file(run / DISTILLER) for name, run in zip(names, runs, strict=True)},
     }
     known = _open(out, fingerprint(asked), force)
     with (out / ROWS).open("a", encoding="utf-8") as lines:
@@ -146,6 +143,21 @@ def meta_test(
     return result
 
 
+def _systems(
+    lm: LanguageModel, networks: Mapping[str, Any]
+) -> dict[str, Callable[[Sequence[int], Draw], Front]]:
+    """What makes the front of each system, of the demonstrations' tokens."""
+
+    def distilled(network: Any) -> Callable[[Sequence[int], Draw], Front]:
+        return lambda ids, draw: network.front(lm, ids)
+
+    return {
+        ZERO_SHOT: lambda ids, draw: front_of_tokens(lm, start_ids(lm)),
+        ICL: lambda ids, draw: front_of_tokens(lm, ids),
+        **{name: distilled(network) for name, network in networks.items()},
+    }
+
+
 def draws(
     tasks: Sequence[MetaTask], seeds: Sequence[int], shots: Sequence[int], limit: int
 ) -> Iterator[Draw]:
@@ -175,11 +187,11 @@ def _answers(lm: LanguageModel, front: Front, draw: Draw, max_query: int) -> dic
 
 
 def _tuned(
-    lm: LanguageModel, draw: Draw, facts: Mapping[str, Any], steps: int, out: Path, max_query: int
+    lm: LanguageModel, draw: Draw, vectors: int, steps: int, out: Path, max_query: int
 ) -> Front:
     config = PromptTuningConfig(
         student=lm.name,
-        vectors=int(facts["vectors"]),
+        vectors=vectors,
         shots=max(2, len(draw.shots)),
         steps=steps,
         max_length=max_query,
