@@ -68,6 +68,13 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def public(value: Any) -> Any:
+    """What may be published of a value: of a path on this machine, its last part."""
+    if isinstance(value, list | tuple):
+        return [public(item) for item in value]
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+
+
 def fingerprint(*parts: Any) -> str:
     """Hex SHA-256 of the parts' canonical JSON: equal exactly when the parts are equal."""
     canonical = json.dumps(parts, sort_keys=True, ensure_ascii=False, separators=(",", ":"))

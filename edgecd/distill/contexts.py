@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from edgecd.distill.models import LanguageModel
 from edgecd.distill.teacher import Prefix, Scorer
 from edgecd.encoding import added_tokens
 from edgecd.errors import InputError
+from edgecd.files import public
 
 
 def model_fingerprint(model: PreTrainedModel) -> str:
@@ -84,7 +84,7 @@ def make_context(
     lm, template = scorer.lm, scorer.template
     facts = ContextFacts(
         method=method,
-        model=Path(lm.name).name if Path(lm.name).is_absolute() else lm.name,
+        model=public(lm.name),
         fingerprint=model_fingerprint(lm.model),
         task=task,
         labels=template.labels,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgecd.compressor import METHODS
 from edgecd.errors import InputError, require
-from edgecd.files import read_json
+from edgecd.files import public, read_json
 from edgecd.prompts import PromptTemplate
 from edgecd.runtime.predictor import load_tokenizer
 
@@ -102,7 +102,7 @@ def load_run(run: Path) -> tuple[RunFolder, PreTrainedModel]:
         template=template,
         max_length=max_length,
         pad_token_id=model.config.pad_token_id,
-        made={key: _public(facts.get(key)) for key in _HOW_MADE},
+        made={key: public(facts.get(key)) for key in _HOW_MADE},
         tokenizer=load_tokenizer(checkpoint / "tokenizer.json"),
     )
     return folder, model
@@ -120,8 +120,3 @@ def _load_model(checkpoint: Path) -> PreTrainedModel:
         reason = str(bad).strip().splitlines()[0]
         raise InputError(f"{checkpoint} cannot be loaded: {reason}") from None
     return model.eval()
-
-
-def _public(value: Any) -> Any:
-    """A bundle is published: of a model in a local folder, only the folder's name goes with it."""
-    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value

@@ -11,7 +11,7 @@ from typing import IO, Any
 
 from edgecd.bench.data import evaluation_sets
 from edgecd.errors import InputError, MissingExtra
-from edgecd.files import read_json, write_json, write_text
+from edgecd.files import public, read_json, write_json, write_text
 from edgecd.machine import describe_machine, usable_cores
 from edgecd.processes import ending, last_words
 from edgecd.sweep import process
@@ -128,7 +128,7 @@ def _write_tables(
                 del figures["predictions"], figures["expected"]  # they stay in the cell's result
     result = {
         "format": 1,
-        "suite": dataclasses.asdict(suite),
+        "suite": {key: public(value) for key, value in dataclasses.asdict(suite).items()},
         "machine": machine,
         "cells": records,
         "failed": [record["name"] for record in records if record["status"] == "failed"],

@@ -271,6 +271,8 @@ def test_calibrated_accuracy_of_the_prompt_is_right(world: World, report: dict[s
     assert not any(fields in unlabelled for fields, _ in shown)
     truth = [world.task.labels.index(str(example.label)) for example in held]
     plain = full_prompt_log_probabilities(world, [dict(example.fields) for example in held])
+    # half of them, as onnxruntime has the same prompt, and there with all
+    unlabelled = unlabelled[: len(unlabelled) // 2]
     mean = full_prompt_log_probabilities(world, unlabelled).mean(axis=0)
     row = row_of(report, "same-size-icl-cached")
     assert row["accuracy_uncalibrated"] == np.mean(plain.argmax(1) == truth)
