@@ -174,10 +174,10 @@ def test_a_wrong_graph_is_refused(
 ) -> None:
     right = graphs.write_graph
 
-    def written(stack: Stack) -> Any:
+    def written(stack: Stack, is_open: bool = False) -> Any:
         weight = stack.head.weight.copy()
         weight[:, 0] += np.float32(wrong)
-        return right(replace(stack, head=Linear(weight)))
+        return right(replace(stack, head=Linear(weight)), is_open)
 
     monkeypatch.setattr(graphs, "write_graph", written)
     with pytest.raises(CheckFailed):
