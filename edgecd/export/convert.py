@@ -43,14 +43,16 @@ Report = Callable[[str], None]
 class Job:
     """What an export starts from besides its graph.
 
-    `reference` holds PyTorch's logits on the gate's examples, or on its first ones. A language
-    model's export has a context, in memory and as a file; `changes` join the provenance.
+    `reference` holds PyTorch's logits on the gate's examples; on its first ones where the graph is
+    `exact`, which they must show before it answers for the rest. A language model's export has a
+    context, in memory and as a file; `changes` join the provenance.
     """
 
     loaded: RunFolder
     calibration: list[parity.Fields]
     gate: parity.HeldOut
     reference: NDArray[np.float32]
+    exact: bool
     changes: dict[str, Any] = field(default_factory=dict)
     context: Context | None = None
     context_file: Path | None = None
@@ -104,7 +106,8 @@ def export_run(
     loaded, model = load_run(run)
     heldout = parity.read_heldout(run, loaded.tokenizer, loaded.template, loaded.max_length)
     calibration, gate = parity.split(heldout)
-    seen = examples_to_see(gate, precision, trim_corpus is not None)
+    exact = precision in QUANTIZED and trim_corpus is None
+    seen = gate.first(GRAPH_CHECK_EXAMPLES) if exact else gate
     report(f"PyTorch checkpoint on {len(seen.fields)} held-out examples")
     encoded = parity.encode(seen.fields, loaded)
     reference = parity.checkpoint_logits(model, encoded, loaded.pad_token_id)
@@ -114,20 +117,10 @@ def export_run(
     prefix = constant_prefix(loaded.tokenizer, loaded.template)
     source = read_source(model, run / "checkpoint", exporter, precision, prefix, report)
     del model  # the graph has its weights; two copies are enough
-    job = Job(loaded, calibration, gate, reference, trimmed)
+    job = Job(loaded, calibration, gate, reference, exact, trimmed)
     sources = [source]
     del source
     return finish(job, sources, out, precision, max_flips_pct, force, report, weight_bits, started)
-
-
-def examples_to_see(gate: parity.HeldOut, precision: str, changed: bool = False) -> parity.HeldOut:
-    """The part of the gate that PyTorch must answer.
-
-    An exact graph answers for the checkpoint once a part has shown that it is exact, unless the
-    checkpoint was `changed` on purpose.
-    """
-    exact = precision in QUANTIZED and not changed
-    return gate.first(GRAPH_CHECK_EXAMPLES) if exact else gate
 
 
 def finish(
@@ -153,7 +146,7 @@ def finish(
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.work.") as work:
         desk = _Desk(job, source.prefix, Path(work))
-        if len(reference) < len(gate.fields):
+        if job.exact:
             report(f"full precision on {len(gate.fields)} held-out examples")
             reference = _exact_logits(desk, source.graph, gate, reference)
         feeds = desk.feeds(parity.encode(job.calibration, loaded))

@@ -15,7 +15,7 @@ from edgecd.context import Context, read_context, refuse_other_model
 from edgecd.errors import InputError, require
 from edgecd.export import parity
 from edgecd.export.candidates import Source
-from edgecd.export.convert import Job, examples_to_see, finish
+from edgecd.export.convert import GRAPH_CHECK_EXAMPLES, QUANTIZED, Job, finish
 from edgecd.export.run_folder import RunFolder
 from edgecd.files import refuse_existing
 from edgecd.manifest import CONTEXT
@@ -84,10 +84,11 @@ def export_language_model(
             after_context=True,
         )
         calibration, gate = parity.split(_heldout(task))
-        seen = examples_to_see(gate, precision)
+        exact = precision in QUANTIZED
+        seen = gate.first(GRAPH_CHECK_EXAMPLES) if exact else gate
         report(f"PyTorch on {len(seen.fields)} held-out examples after the context")
         reference = _reference(scorer, context, seen, loaded)
-        job = Job(loaded, calibration, gate, reference, {}, context, context_file)
+        job = Job(loaded, calibration, gate, reference, exact, {}, context, context_file)
         sources = [_source(scorer, report)]
         del scorer, lm
         return finish(

@@ -132,9 +132,8 @@ def _costs(lines: Sequence[Line], stem: Path) -> None:
 
 def _plot(panel: Axes, line: Line, x: Sequence[float], y: Sequence[float]) -> None:
     color, marker = COLORS[line.role], MARKERS[line.role]
-    style = {"color": color, "marker": marker, "ms": 4.5, "lw": 1.5}
-    # a mark on the edge of the panel is a whole one
-    panel.plot(x, y, line.style, label=line.label, clip_on=False, **style)
+    (drawn,) = panel.plot(x, y, line.style, color=color, marker=marker, lw=1.5, label=line.label)
+    drawn.set(markersize=4.5, clip_on=False)  # a mark on the edge of the panel is a whole one
 
 
 def _title(panel: Axes, text: str) -> None:
