@@ -12,8 +12,8 @@ from transformers import DynamicCache, PreTrainedModel
 
 from edgecd.context import Context, ContextFacts
 from edgecd.distill.models import LanguageModel
+from edgecd.distill.student import start_tokens
 from edgecd.distill.teacher import Prefix, Scorer
-from edgecd.encoding import added_tokens
 from edgecd.errors import InputError
 from edgecd.files import public
 
@@ -34,13 +34,10 @@ def model_fingerprint(model: PreTrainedModel) -> str:
 
 def start_ids(lm: LanguageModel) -> list[int]:
     """What stands in front of a query when there are no demonstrations: a start token."""
-    lead, _ = added_tokens(lm.text_tokenizer)
-    if lead:
-        return lead
-    start = next((t for t in (lm.tokenizer.bos_token, lm.tokenizer.eos_token) if t), None)
-    if start is None:
+    ids = start_tokens(lm)
+    if not ids:
         raise InputError(f"{lm.name}: the tokenizer has no start token")
-    return [lm.text_tokenizer.token_to_id(start)]
+    return ids
 
 
 @torch.no_grad()
@@ -77,7 +74,6 @@ def make_context(
     max_length: int,
     shots: int,
     context_tokens: int,
-    calibration: Sequence[float] = (),
     **provenance: object,
 ) -> Context:
     """A context of the scorer's model and template."""
@@ -93,7 +89,6 @@ def make_context(
         max_length=max_length,
         shots=shots,
         context_tokens=context_tokens,
-        calibration=tuple(calibration),
         provenance=provenance,
     )
     return Context(facts, past_array(prefix), scorer.head.detach().cpu().numpy())

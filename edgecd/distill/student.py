@@ -73,6 +73,13 @@ def classifier_of(
     return model.eval()
 
 
+def start_tokens(lm: LanguageModel) -> list[int]:
+    """What the tokenizer puts in front of a text, else its start or end token, if it has one."""
+    lead, _ = added_tokens(lm.text_tokenizer)
+    start = next((t for t in (lm.tokenizer.bos_token, lm.tokenizer.eos_token) if t), None)
+    return lead or ([] if start is None else [lm.text_tokenizer.token_to_id(start)])
+
+
 def add_start(lm: LanguageModel) -> None:
     """Make the tokenizer begin every prompt with a start token (where it does not) and a newline.
 
@@ -82,11 +89,8 @@ def add_start(lm: LanguageModel) -> None:
     every prompt, the export computes their keys and values once, in fp32, and never quantizes them.
     """
     backend = lm.text_tokenizer
-    lead, trail = added_tokens(backend)
-    if not lead:
-        start = next((t for t in (lm.tokenizer.bos_token, lm.tokenizer.eos_token) if t), None)
-        lead = [] if start is None else [backend.token_to_id(start)]
-    lead = [*lead, *token_ids(backend, "\n", special=False)]
+    _, trail = added_tokens(backend)
+    lead = [*start_tokens(lm), *token_ids(backend, "\n", special=False)]
     pieces = [(f"token{token}", token) for token in (*lead, *trail)]
     names = [name for name, _ in pieces]
     backend.post_processor = processors.TemplateProcessing(

@@ -41,7 +41,9 @@ class TaskEpisodes:
         """Episode `number`; InputError when a task has too few examples."""
         chance = random.Random(f"edgecd episode {self._seed} {number}")
         task = chance.choice(self._tasks)
-        pool = self._pools.setdefault(task.name, task.pool(0))
+        if task.name not in self._pools:
+            self._pools[task.name] = task.pool(0)
+        pool = self._pools[task.name]
         needed = self._shots + self._queries
         if len(pool.train) < needed:
             raise InputError(
