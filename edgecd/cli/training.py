@@ -69,6 +69,10 @@ def train(
         str | None,
         typer.Option(help="mend: what the distiller starts from (default: the student)."),
     ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(help="mend: a run to go on from, as one of stage 1 for many partitions."),
+    ] = None,
     vectors: Annotated[
         int | None, typer.Option(help="mend and prompt tuning: positions of a context.")
     ] = None,

@@ -12,12 +12,18 @@ import numpy as np
 
 from edgecd.compressor import FACTS, CompressorFacts, facts_json
 from edgecd.errors import CheckFailed, InputError, require
-from edgecd.export.context_graphs import gist_graph, prefix_graph, reader_graph, vectors_graph
+from edgecd.export.context_graphs import (
+    gist_graph,
+    prefix_graph,
+    reader_graph,
+    tokens_graph,
+    vectors_graph,
+)
 from edgecd.export.graph import PROTOBUF_LIMIT_BYTES
 from edgecd.export.quantize import Treatment, quantize
 from edgecd.export.stack import Linear, Stack, read_stack
 from edgecd.export.tape import IR_VERSION
-from edgecd.files import new_folder, sha256_file, write_json, write_text
+from edgecd.files import new_folder, public, sha256_file, write_json, write_text
 from edgecd.manifest import MODEL, TOKENIZER
 from edgecd.runtime.compressor import LABEL_IDS
 from edgecd.runtime.session import HEAD, PAST, open_session
@@ -64,7 +70,7 @@ def export_compressor(
         graph = quantize(graph, _WEIGHTS_ONLY)
     facts = CompressorFacts(
         method=trained.run["method"],
-        model=Path(trained.lm.name).name,
+        model=public(trained.lm.name),
         fingerprint=trained.run["language_model"]["fingerprint"],
         positions=int(expected.shape[3]),
         max_context=int(trained.run["max_context"]),
@@ -100,7 +106,8 @@ def compressor_graph(lm: Any, network: Any) -> onnx.ModelProto:
 
     frozen = lm.model.base_model
     body = network.reader.body
-    if hasattr(body, "merge_and_unload"):
+    adapted = hasattr(body, "merge_and_unload")
+    if adapted:
         body = body.merge_and_unload()
     size_bytes = 4 * sum(
         parameter.numel() for model in (body, lm.model) for parameter in model.parameters()
@@ -114,7 +121,10 @@ def compressor_graph(lm: Any, network: Any) -> onnx.ModelProto:
     with torch.no_grad():
         table = lm.model.get_output_embeddings().weight.float().numpy()
         if hasattr(network, "start"):
-            return _joined([gist_graph(_stack(body), placeholders, network.start.numpy())], table)
+            # an adapter works at the placeholders alone (see `networks.Reader.remember`)
+            reader = tokens_graph(_stack(frozen if adapted else body))
+            writer = gist_graph(_stack(body), placeholders, network.start.numpy())
+            return _joined([reader, writer], table)
         project: Linear | None = None
         gain = 1.0
         if hasattr(network, "change"):
@@ -140,13 +150,13 @@ def _stack(body: Any) -> Stack:
 
 
 def _joined(graphs: Sequence[onnx.ModelProto], table: np.ndarray) -> onnx.ModelProto:
-    """One graph of one or two, each of which takes what the one before gives, and of the head's
-    table [vocabulary, width]."""
+    """One graph of two, the second of which takes what the first gives, and of the head's table
+    [vocabulary, width]."""
     import onnx
 
     parts = [
         onnx.compose.add_prefix(part, prefix, rename_inputs=False, rename_outputs=False)
-        for part, prefix in zip(graphs, ("reader/", "writer/"), strict=False)
+        for part, prefix in zip(graphs, ("reader/", "writer/"), strict=True)
     ]
     helper, kind = onnx.helper, onnx.TensorProto
     graph = onnx.GraphProto(name="edgecd")

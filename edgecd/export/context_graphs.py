@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import onnx
     import onnx_ir as ir
 
-VECTORS = "vectors"
+VECTORS, READ = "vectors", "read"
 
 
 def reader_graph(
@@ -34,8 +34,7 @@ def reader_graph(
     tape = ir.tape.Tape()
     tokens, count = input_ids(INPUTS[0]), placeholders.shape[0]
     embedded = op(tape, "Gather", constant(tape, stack.tokens, "embed_tokens.weight"), tokens)
-    after = constant(tape, placeholders[None], "placeholders")
-    read = op(tape, "Concat", embedded, after, axis=1)
+    read = op(tape, "Concat", embedded, constant(tape, placeholders[None], "placeholders"), axis=1)
     shared = Shared(tape, stack, read)
     states = run_layers(tape, stack, placed(tape, stack, read, shared), shared)
     end = ints(tape, "end", [np.iinfo(np.int64).max])
@@ -55,13 +54,11 @@ def vectors_graph(stack: Stack) -> onnx.ModelProto:
     import onnx_ir as ir
 
     tape = ir.tape.Tape()
-    attention = stack.blocks[0].attention
     width = stack.tokens.shape[1]
     vectors = ir.val(VECTORS, dtype=ir.DataType.FLOAT, shape=(1, "positions", width))
     shared = Shared(tape, stack, vectors)
     run_layers(tape, stack, placed(tape, stack, vectors, shared), shared)
-    sizes = (len(stack.blocks), 2, attention.kv_heads, "positions", attention.head_size)
-    return written(tape, [vectors], _all_states(tape, stack, shared), PAST, sizes)
+    return written(tape, [vectors], _all_states(tape, stack, shared), PAST, _sizes(stack))
 
 
 def prefix_graph(change: np.ndarray, base: np.ndarray) -> onnx.ModelProto:
@@ -81,37 +78,48 @@ def prefix_graph(change: np.ndarray, base: np.ndarray) -> onnx.ModelProto:
     return written(tape, [vectors], past, PAST, base.shape)
 
 
-def gist_graph(stack: Stack, placeholders: np.ndarray, start: np.ndarray) -> onnx.ModelProto:
-    """`input_ids` [1, sequence] -> `past` [layers, 2, kv_heads, positions, head_size].
+def tokens_graph(stack: Stack) -> onnx.ModelProto:
+    """What a model remembers of tokens: `input_ids` [1, sequence] -> `read`, a past.
 
-    What the model remembers of the placeholders [positions - 1, width], which follow the tokens,
-    after `start` [layers, 2, kv_heads, 1, head_size]. Rotary places are such that the first
-    placeholder's is 1.
+    Of a shape as that of `vectors_graph`. Rotary places are such that 1 is the next one's.
     """
     import onnx_ir as ir
 
     tape = ir.tape.Tape()
-    tokens, count = input_ids(INPUTS[0]), placeholders.shape[0]
-    embedded = op(tape, "Gather", constant(tape, stack.tokens, "embed_tokens.weight"), tokens)
-    after = constant(tape, placeholders[None], "placeholders")
-    read = op(tape, "Concat", embedded, after, axis=1)
+    tokens = input_ids(INPUTS[0])
     first = None
     if stack.positions is None:
         length = op(tape, "Shape", tokens, start=1, end=2)
         first = op(tape, "Sub", ints(tape, "one", [1]), length)
-    shared = Shared(tape, stack, read, first=first)
-    run_layers(tape, stack, placed(tape, stack, read, shared), shared)
-    states = _all_states(tape, stack, shared)
-    end = ints(tape, "end", [np.iinfo(np.int64).max])
-    since = (
-        ints(tape, "first_placeholder", [-count]),
-        end,
-        ints(tape, "axis_3", [3]),
-    )
-    made = op(tape, "Slice", states, *since)
+    shared = Shared(tape, stack, tokens, first=first)
+    embedded = op(tape, "Gather", constant(tape, stack.tokens, "embed_tokens.weight"), tokens)
+    run_layers(tape, stack, placed(tape, stack, embedded, shared), shared)
+    return written(tape, [tokens], _all_states(tape, stack, shared), READ, _sizes(stack))
+
+
+def gist_graph(stack: Stack, placeholders: np.ndarray, start: np.ndarray) -> onnx.ModelProto:
+    """`read` (see `tokens_graph`) -> `past` [layers, 2, kv_heads, positions, head_size].
+
+    What the model remembers of the placeholders [positions - 1, width], which follow the tokens,
+    after `start` [layers, 2, kv_heads, 1, head_size].
+    """
+    import onnx_ir as ir
+
+    tape = ir.tape.Tape()
+    read = ir.val(READ, dtype=ir.DataType.FLOAT, shape=_sizes(stack))
+    vectors = constant(tape, placeholders[None], "placeholders")
+    first = ints(tape, "one", [1]) if stack.positions is None else None
+    shared = Shared(tape, stack, vectors, read, first)
+    run_layers(tape, stack, placed(tape, stack, vectors, shared), shared)
+    made = _all_states(tape, stack, shared)
     past = op(tape, "Concat", constant(tape, start, "start"), made, axis=3)
-    sizes = (*start.shape[:3], count + 1, start.shape[4])
-    return written(tape, [tokens], past, PAST, sizes)
+    return written(tape, [read], past, PAST, _sizes(stack))
+
+
+def _sizes(stack: Stack) -> tuple[int | str, ...]:
+    """The shape of what is remembered."""
+    attention = stack.blocks[0].attention
+    return (len(stack.blocks), 2, attention.kv_heads, "positions", attention.head_size)
 
 
 def _all_states(tape: ir.tape.Tape, stack: Stack, shared: Shared) -> ir.Value:

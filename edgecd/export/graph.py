@@ -290,11 +290,23 @@ class Shared:
         def make() -> ir.Value:
             tape, axis = self._tape, ints(self._tape, "axis_1", [1])
             queries = op(tape, "Unsqueeze", self.positions(), axis)
-            keys = self.positions(start=0) if self._first is None else self.positions()
+            keys = self._key_positions()
             back = op(tape, "Sub", queries, keys)
             return op(tape, "Less", back, ints(tape, f"window_{size}", size))
 
         return self._once(size, make)
+
+    def _key_positions(self) -> ir.Value:
+        """Positions of what comes before the texts, and theirs, int64."""
+        if self._first is None:
+            return self.positions(start=0)
+        if self._past is None:
+            return self.positions()
+        tape = self._tape
+        before = op(tape, "Shape", self._past, start=3, end=4)
+        first, end = op(tape, "Sub", self._first, before), self.span()[1]
+        scalars = (op(tape, "Squeeze", one) for one in (first, end))
+        return op(tape, "Range", *scalars, ints(tape, "step", 1))
 
     def past(self, number: int) -> tuple[ir.Value, ir.Value] | None:
         """Keys and values of layer `number` for what comes before the text, for every row.

@@ -41,7 +41,7 @@ def constant(tape: ir.tape.Tape, array: np.ndarray, name: str) -> ir.Value:
     for value in tape.initializers:
         if value.name == name:
             return value
-    return tape.initializer(ir.tensor(np.ascontiguousarray(array)), name)
+    return tape.initializer(ir.tensor(np.asarray(array, order="C")), name)
 
 
 def input_ids(name: str) -> ir.Value:

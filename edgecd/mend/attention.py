@@ -45,10 +45,8 @@ def attend(run: Path, task: Task, shots: int, seed: int) -> Seen:
     ids = demonstration_ids(tokenizer, texts, int(trained.run["max_context"]))
     body = reader.body
     body.set_attn_implementation("eager")  # the only one that tells its weights
-    table = body.get_input_embeddings()
-    embedded = torch.cat([table(torch.tensor(ids)), reader.placeholders])
     with torch.no_grad():
-        found = body(inputs_embeds=embedded[None], output_attentions=True, use_cache=False)
+        found = body(inputs_embeds=reader.embedded(ids), output_attentions=True, use_cache=False)
     layers = torch.stack([layer[0].mean(0) for layer in found.attentions])
     weights = layers.mean(0)[len(ids) :, : len(ids)]
     return Seen(

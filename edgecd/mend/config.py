@@ -15,15 +15,17 @@ class MendConfig:
     """Every choice of a distiller's training; the defaults are the paper's (arXiv 2403.06914).
 
     `student` is the language model that will answer, frozen; `distiller` the one that the distiller
-    starts from (None: the same). Stage 1, `pretrain_steps` on `corpus`, is left out at 0; stage 2
-    trains for `steps` on the tasks of `partition`. A step reads `batch_size` sets of
-    demonstrations, each with `queries` queries. `data` is the folder that the partition's paths are
-    relative to.
+    starts from (None: the same). `start` is another run, whose trained weights are the first ones
+    of this: stage 1 done once serves several partitions. Stage 1, `pretrain_steps` on `corpus`, is
+    left out at 0; stage 2 trains for `steps` on the tasks of `partition`. A step reads `batch_size`
+    sets of demonstrations, each with `queries` queries. `data` is the folder that the partition's
+    paths are relative to.
     """
 
     method: str = "mend"
     student: str = "openai-community/gpt2-large"
     distiller: str | None = None
+    start: str | None = None
     adapter: str = "full"
     lora_rank: int = 16
     vectors: int = 100

@@ -18,7 +18,8 @@ from edgecd.distill.training import set_rate
 from edgecd.files import read_json
 from edgecd.mend.loss import Episode, Weights, episode_loss
 
-MONITORED = 20  # times in a stage
+MONITORED = 20  # times in a stage, at most
+MONITOR_EVERY = 25  # steps, at least: a look at the monitored episodes costs as much as a few
 SAVE_EVERY_S = 30.0
 SAVING_SHARE = 0.05  # at most, of the time: a whole model's state is gigabytes
 
@@ -48,8 +49,8 @@ def fit(
     folder: Path,
     log: Callable[[dict[str, Any]], None],
     progress: Callable[[int, int], None],
-) -> int:
-    """Train the network's parameters that require gradients; returns the steps done now.
+) -> None:
+    """Train the network's parameters that require gradients.
 
     State is kept in `folder`, so that a call which finds some goes on to the same result.
     """
@@ -76,7 +77,8 @@ def fit(
         torch.nn.utils.clip_grad_norm_(parameters.values(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        if (step + 1) % max(1, stage.steps // MONITORED) == 0:
+        every = max(MONITOR_EVERY, stage.steps // MONITORED)
+        if (step + 1) % every == 0 or step + 1 == stage.steps:
             line |= monitor_loss(network, lm, stage)
         log(line)
         if time.monotonic() - saved > max(SAVE_EVERY_S, saving_s / SAVING_SHARE):
@@ -86,7 +88,6 @@ def fit(
         progress(step + 1, stage.steps)
     save_state(parameters, optimizer, folder, {"step": stage.steps})
     network.eval()
-    return stage.steps - start
 
 
 @torch.no_grad()

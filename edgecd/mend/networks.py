@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from peft import PeftModel
 from torch import nn
 from transformers import DynamicCache, PreTrainedModel
 
@@ -36,35 +37,49 @@ class Reader(nn.Module):
 
     def forward(self, ids: Sequence[int]) -> torch.Tensor:
         """Hidden states at the placeholders, after the tokens `ids`."""
-        states: torch.Tensor = self.body(inputs_embeds=self._embedded(ids), use_cache=False)[0]
+        states: torch.Tensor = self.body(inputs_embeds=self.embedded(ids), use_cache=False)[0]
         return states[0, len(ids) :]
 
     def remember(self, ids: Sequence[int], first: int) -> Past:
         """Keys and values of each layer at the placeholders, the first of them at place `first`.
 
         Rotary places are relative, so the tokens before may have negative ones; learned places are
-        those of the text.
+        those of the text. An adapter works at the placeholders alone, and the tokens are read by
+        the model as it is: what it knows of reading stays, and only the placeholders need a
+        gradient (conditional LoRA, https://arxiv.org/abs/2312.03414).
         """
-        positions = None
-        if hasattr(self.body, "rotary_emb"):
-            count = len(ids) + len(self.placeholders)
-            places = torch.arange(first - len(ids), first - len(ids) + count)
-            positions = places[None].to(self.placeholders.device)
         cache = DynamicCache()
-        self.body(
-            inputs_embeds=self._embedded(ids),
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-        )
+        if isinstance(self.body, PeftModel):
+            with torch.no_grad(), self.body.disable_adapter():
+                self._read(self._tokens(ids), first - len(ids), cache)
+            self._read(self._placeholders(), first, cache)
+        else:
+            self._read(self.embedded(ids), first - len(ids), cache)
         return [
             (layer.keys[:, :, len(ids) :], layer.values[:, :, len(ids) :]) for layer in cache.layers
         ]
 
-    def _embedded(self, ids: Sequence[int]) -> torch.Tensor:
-        table = self.body.get_input_embeddings()
-        tokens = torch.tensor(list(ids), dtype=torch.long, device=self.placeholders.device)
-        return torch.cat([table(tokens), self.placeholders.to(table.weight.dtype)])[None]
+    def _read(self, embedded: torch.Tensor, first: int, cache: DynamicCache) -> None:
+        """Read embeddings [1, tokens, width], the first of them at place `first`, into a cache."""
+        positions = None
+        if hasattr(self.body, "rotary_emb"):
+            places = torch.arange(first, first + embedded.shape[1])
+            positions = places[None].to(embedded.device)
+        self.body(
+            inputs_embeds=embedded, position_ids=positions, past_key_values=cache, use_cache=True
+        )
+
+    def embedded(self, ids: Sequence[int]) -> torch.Tensor:
+        """The tokens' embeddings, then the placeholders, [1, tokens + positions, width]."""
+        return torch.cat([self._tokens(ids), self._placeholders()], dim=1)
+
+    def _tokens(self, ids: Sequence[int]) -> torch.Tensor:
+        tokens = torch.tensor([list(ids)], dtype=torch.long, device=self.placeholders.device)
+        found: torch.Tensor = self.body.get_input_embeddings()(tokens)
+        return found
+
+    def _placeholders(self) -> torch.Tensor:
+        return self.placeholders[None].to(self.body.get_input_embeddings().weight.dtype)
 
 
 class Distiller(nn.Module):

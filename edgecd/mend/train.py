@@ -6,7 +6,7 @@ import dataclasses
 import json
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -38,7 +38,7 @@ from edgecd.mend.networks import make_network
 from edgecd.mend.tasks import Partition, load_partition
 
 DISTILLER = "distiller.safetensors"
-MONITOR_EPISODES = 16
+MONITOR_EPISODES = 8
 PRETRAINING, FINETUNING = "pretraining", "finetuning"
 
 
@@ -77,6 +77,8 @@ def train_distiller(
     account = Account(state / "account.json", device, began)
     lm = load_frozen(config.student, device, dtype)
     network = build_network(config, lm, device)
+    if config.start is not None:
+        _start_from(Path(config.start), network, config, lm)
     trainable = sum(p.numel() for p in network.parameters() if p.requires_grad)
     frozen = sum(p.numel() for p in lm.model.parameters())
     reporter.say(
@@ -181,22 +183,44 @@ def load_distiller(run: Path, device: torch.device, dtype: torch.dtype) -> Train
     Raises InputError for a folder that holds none, or when the language model is not the one that
     it was trained for.
     """
-    facts = read_json(run / "run.json")
-    if KINDS.get(facts.get("method")) is not MendConfig or not (run / DISTILLER).exists():
-        raise InputError(
-            f"{run} is not the run of a distiller: train one with edgecd train --method mend"
-        )
+    facts = _distiller_facts(run)
     names = {field.name for field in dataclasses.fields(MendConfig)}
     config = MendConfig(**{key: value for key, value in facts.items() if key in names})
     lm = load_frozen(config.student, device, dtype)
-    if model_fingerprint(lm.model) != facts["language_model"]["fingerprint"]:
-        raise InputError(
-            f"{run} was trained for other weights of {config.student} than those here now: "
-            "a distiller goes with its language model"
-        )
+    _check_weights(run, facts, lm)
     network = build_network(config, lm, device)
     load_trainable(network, load_file(run / DISTILLER))
     return Trained(lm, network.eval(), facts)
+
+
+def _distiller_facts(run: Path) -> dict[str, Any]:
+    facts: dict[str, Any] = read_json(run / "run.json")
+    if KINDS.get(facts.get("method", "")) is not MendConfig or not (run / DISTILLER).exists():
+        raise InputError(
+            f"{run} is not the run of a distiller: train one with edgecd train --method mend"
+        )
+    return facts
+
+
+def _check_weights(run: Path, facts: Mapping[str, Any], lm: LanguageModel) -> None:
+    if model_fingerprint(lm.model) != facts["language_model"]["fingerprint"]:
+        raise InputError(
+            f"{run} was trained for other weights of {lm.name} than those here now: "
+            "a distiller goes with its language model"
+        )
+
+
+def _start_from(run: Path, network: Any, config: MendConfig, lm: LanguageModel) -> None:
+    """Copy a finished run's weights; InputError for one whose network is not the same."""
+    facts = _distiller_facts(run)
+    for name in ("method", "distiller", "adapter", "lora_rank", "vectors"):
+        if facts[name] != getattr(config, name):
+            raise InputError(
+                f"{run} was trained with {name} = {facts[name]}, and this training has "
+                f"{getattr(config, name)}: --start takes a run of the same network"
+            )
+    _check_weights(run, facts, lm)
+    load_trainable(network, load_file(run / DISTILLER))
 
 
 def build_network(config: MendConfig, lm: LanguageModel, device: torch.device) -> Any:

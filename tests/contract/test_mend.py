@@ -13,6 +13,8 @@ import pytest
 pytest.importorskip("torch")
 
 import torch
+from safetensors.torch import load_file
+from transformers import DynamicCache
 
 from edgecd.distill.models import LanguageModel, load_language_model
 from edgecd.distill.train import Reporter
@@ -31,7 +33,7 @@ from edgecd.mend.loss import Episode, Weights, episode_loss
 from edgecd.mend.networks import make_network
 from edgecd.mend.prompt_tuning import train_prompt
 from edgecd.mend.tasks import Pair, load_partition
-from edgecd.mend.train import build_network, load_distiller, train_distiller
+from edgecd.mend.train import DISTILLER, build_network, load_distiller, train_distiller
 from tests import mend_world, tiny
 
 CPU = torch.device("cpu")
@@ -149,6 +151,44 @@ def test_a_killed_training_goes_on_to_the_same_losses(
             QUIET,
             resume=True,
         )
+
+
+def test_stage_two_starts_from_another_run_as_after_its_own_stage_one(
+    world: Path, tmp_path: Path
+) -> None:
+    def options(**changes: Any) -> MendConfig:
+        made = mend_world.mend_options(world, adapter="lora", **changes)
+        return MendConfig(method="gist", **made)
+
+    train_distiller(options(), tmp_path / "both", QUIET)
+    train_distiller(options(steps=0), tmp_path / "first", QUIET)
+    start = str(tmp_path / "first")
+    train_distiller(options(start=start, pretrain_steps=0), tmp_path / "second", QUIET)
+    both, second = (load_file(tmp_path / name / DISTILLER) for name in ("both", "second"))
+    assert both.keys() == second.keys()
+    for name, weights in both.items():
+        torch.testing.assert_close(weights, second[name])
+    other = options(start=start, vectors=5)
+    with pytest.raises(InputError, match="vectors = 4, and this training has 5"):
+        train_distiller(other, tmp_path / "third", QUIET)
+
+
+def test_a_gists_adapter_works_at_the_placeholders_alone(world: Path) -> None:
+    lm = language_model(world)
+    options = mend_world.mend_options(world, adapter="lora")
+    network = build_network(MendConfig(method="gist", **options), lm, CPU)
+    reader, ids = network.reader, [5, 6, 7, 8, 9]
+    with torch.no_grad():
+        for name, weights in reader.body.named_parameters():
+            if "lora_B" in name:
+                weights.normal_(std=0.3)
+        untouched = front_of_tokens(lm, ids)
+        cache = DynamicCache()
+        for layer, (keys, values) in enumerate(untouched):
+            cache.update(keys, values, layer)
+        reader.body(inputs_embeds=reader.placeholders[None], past_key_values=cache, use_cache=True)
+        for (_, values), layer in zip(network.front(lm, ids), cache.layers, strict=True):
+            torch.testing.assert_close(values[:, :, 1:], layer.values[:, :, len(ids) :])
 
 
 def test_gradient_checkpointing_changes_memory_only(world: Path, tmp_path: Path) -> None:
