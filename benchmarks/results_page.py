@@ -1,7 +1,7 @@
 """Makes RESULTS.md from the reports and sweeps in results/: `python benchmarks/results_page.py`.
 
-Every figure comes from a `report.json` or a `sweep.json`; what the first paper claims stands beside
-what was measured, whether it holds or not.
+Every figure comes from a `report.json`, a `sweep.json` or a `meta-test.json`; what the first paper
+claims stands beside what was measured, whether it holds or not.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edgecd.files import read_json, write_text
+from edgecd.mend import results
 
 HERE = Path(__file__).parent
 RESULTS, PAGE = HERE / "results", HERE / "RESULTS.md"
@@ -35,6 +36,8 @@ def results_page(folder: Path) -> str:
     parts = [HEAD]
     for path in sorted(folder.rglob("sweep.json")):
         parts += sweep_section(read_json(path), path.parent.relative_to(folder.parent))
+    for path in sorted(folder.rglob("meta-test.json")):
+        parts += meta_test_section(read_json(path), path.parent.relative_to(folder.parent))
     for path in sorted(folder.rglob("report.json")):
         parts += report_section(read_json(path), path.parent.relative_to(folder.parent))
     return "\n\n".join(part.strip() for part in parts) + "\n"
@@ -78,6 +81,15 @@ def sweep_section(sweep: Mapping[str, Any], where: Path) -> Iterator[str]:
             ["system", "shots", "above loaded, MB", "of the reference", "peak, MB", "training s"],
             list(_costs(found["cost"])),
         )
+
+
+def meta_test_section(result: Mapping[str, Any], where: Path) -> Iterator[str]:
+    """Contexts on tasks that nothing was trained on: the test's own tables and figures."""
+    title, _, tables = results.table(result).partition("\n")
+    yield f"## Contexts, {title.removeprefix('# ')}"
+    yield tables
+    for figure in sorted((HERE / where).glob("*.png")):
+        yield f"![{figure.stem}]({where}/{figure.name})"
 
 
 def report_section(report: Mapping[str, Any], where: Path) -> Iterator[str]:

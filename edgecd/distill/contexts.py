@@ -17,6 +17,9 @@ from edgecd.distill.teacher import Prefix, Scorer
 from edgecd.errors import InputError
 from edgecd.files import public
 
+# Keys and values of each layer, [1, kv_heads, positions, head_size] each
+Past = Sequence[tuple[torch.Tensor, torch.Tensor]]
+
 
 def model_fingerprint(model: PreTrainedModel) -> str:
     """Hex SHA-256 of a language model's weights, without its head and whatever their precision.
@@ -40,26 +43,28 @@ def start_ids(lm: LanguageModel) -> list[int]:
     return ids
 
 
-@torch.no_grad()
-def read_tokens(lm: LanguageModel, ids: Sequence[int]) -> Prefix:
-    """What the model remembers of tokens, all of them whatever a layer's window."""
+def remember(lm: LanguageModel, **inputs: torch.Tensor) -> Past:
+    """What the model remembers of its inputs, all of them whatever a layer's window."""
     cache = DynamicCache()  # the model's own forgets what is behind it
-    tokens = torch.tensor([list(ids)], device=lm.model.device)
-    lm.model.base_model(input_ids=tokens, past_key_values=cache, use_cache=True)
-    return Prefix(cache, len(ids))
+    lm.model.base_model(past_key_values=cache, use_cache=True, **inputs)
+    return [(layer.keys, layer.values) for layer in cache.layers]
 
 
-def past_array(prefix: Prefix) -> NDArray[np.float32]:
-    """Keys and values of a prefix, [layers, 2, kv_heads, positions, head_size]."""
-    layers = [
-        torch.stack([layer.keys[0], layer.values[0]]).float().cpu() for layer in prefix.cache.layers
-    ]
-    past: NDArray[np.float32] = torch.stack(layers).numpy()
-    return past
+@torch.no_grad()
+def remember_tokens(lm: LanguageModel, ids: Sequence[int]) -> Past:
+    """What it remembers of tokens; no gradient."""
+    return remember(lm, input_ids=torch.tensor([list(ids)], device=lm.model.device))
+
+
+def past_array(past: Past) -> NDArray[np.float32]:
+    """As a context keeps it, [layers, 2, kv_heads, positions, head_size]."""
+    layers = [torch.stack([keys[0], values[0]]) for keys, values in past]
+    stacked: NDArray[np.float32] = torch.stack(layers).float().cpu().numpy()
+    return stacked
 
 
 def prefix_of(past: NDArray[np.float32], lm: LanguageModel) -> Prefix:
-    """The prefix that such an array was taken from."""
+    """What a query is scored after, of such an array."""
     cache = DynamicCache()
     for number, layer in enumerate(torch.from_numpy(past).to(lm.model.device, lm.dtype)):
         cache.update(layer[0][None], layer[1][None], number)
@@ -68,7 +73,7 @@ def prefix_of(past: NDArray[np.float32], lm: LanguageModel) -> Prefix:
 
 def make_context(
     scorer: Scorer,
-    prefix: Prefix,
+    past: NDArray[np.float32],
     method: str,
     task: str,
     max_length: int,
@@ -91,4 +96,4 @@ def make_context(
         context_tokens=context_tokens,
         provenance=provenance,
     )
-    return Context(facts, past_array(prefix), scorer.head.detach().cpu().numpy())
+    return Context(facts, past, scorer.head.detach().cpu().numpy())

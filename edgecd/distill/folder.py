@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from edgecd.config import to_toml
 from edgecd.errors import InputError
-from edgecd.files import refuse_existing, write_text
+from edgecd.files import read_json, refuse_existing, write_text
 
-CONFIG, METRICS = "config.toml", "metrics.jsonl"
+CONFIG, METRICS, RUN = "config.toml", "metrics.jsonl", "run.json"
 
 
 def open_run(out: Path, config: Any, resume: bool, force: bool) -> None:
@@ -32,6 +33,29 @@ def open_run(out: Path, config: Any, resume: bool, force: bool) -> None:
         shutil.rmtree(out)
     out.mkdir(parents=True)
     write_text(out / CONFIG, to_toml(config))
+
+
+def finished(out: Path, say: Callable[[str], None]) -> dict[str, Any] | None:
+    """The run.json of a run that is complete, which is said; None for one to begin or go on."""
+    if not (out / RUN).exists():
+        return None
+    run: dict[str, Any] = read_json(out / RUN)
+    if run.get("status") != "done":
+        return None
+    say(f"{out} is complete already")
+    return run
+
+
+@contextmanager
+def open_log(out: Path) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """What writes a line of the run's log, at once."""
+    with (out / METRICS).open("a", encoding="utf-8") as lines:
+
+        def log(line: Mapping[str, Any]) -> None:
+            lines.write(json.dumps(line) + "\n")
+            lines.flush()
+
+        yield log
 
 
 def forget_lost_steps(out: Path, done: Mapping[str, int]) -> None:

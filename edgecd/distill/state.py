@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from edgecd.distill.student import load_trainable, trainable_state
-from edgecd.files import write_json
+from edgecd.files import read_json, write_json
 
 
 def save_tensors(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
@@ -38,6 +38,12 @@ def save_state(
     for old in folder.glob("step-*.safetensors"):
         if old.name != name:
             old.unlink()
+
+
+def saved_step(folder: Path) -> int:
+    """The last step that is kept there; 0 when none is."""
+    path = folder / "state.json"
+    return int(read_json(path)["step"]) if path.exists() else 0
 
 
 def restore_state(

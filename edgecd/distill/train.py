@@ -23,7 +23,7 @@ from edgecd.config import TrainConfig
 from edgecd.demonstrations import draw_demonstrations
 from edgecd.distill import student as students
 from edgecd.distill.account import Account
-from edgecd.distill.folder import METRICS, forget_lost_steps, open_run
+from edgecd.distill.folder import RUN, finished, forget_lost_steps, open_log, open_run
 from edgecd.distill.models import (
     check_words,
     find_model,
@@ -32,11 +32,12 @@ from edgecd.distill.models import (
     pick_dtype,
 )
 from edgecd.distill.scores import average, calibrate, score_examples
+from edgecd.distill.state import saved_step
 from edgecd.distill.teacher import DeferredScorer
 from edgecd.distill.training import Item, Outcome, Schedule, divergence, fit, predict_logits
 from edgecd.encoding import encode_prompt, label_token_ids
 from edgecd.errors import InputError
-from edgecd.files import fingerprint, read_json, write_json, write_text
+from edgecd.files import fingerprint, write_json, write_text
 from edgecd.memory import rss_bytes
 from edgecd.tasks import Example, Task, load_task, read_split
 
@@ -105,9 +106,8 @@ def train(
         check_words(config.teacher, task.template)
     examples = choose_examples(task, config, reporter.say)
     open_run(out, config, resume, force)
-    if (out / "run.json").exists() and read_json(out / "run.json").get("status") == "done":
-        reporter.say(f"{out} is complete already")
-        done: dict[str, Any] = read_json(out / "run.json")
+    done = finished(out, reporter.say)
+    if done is not None:
         return done
     _write_examples(out, examples)
     (out / "state").mkdir(exist_ok=True)
@@ -160,7 +160,7 @@ def train(
         **account.highest(),
         "versions": {name: metadata.version(name) for name in PACKAGES},
     }
-    write_json(out / "run.json", run)
+    write_json(out / RUN, run)
     shutil.rmtree(out / "state", ignore_errors=True)
     return run
 
@@ -316,13 +316,8 @@ def train_student(
         autocast=pick_dtype(config.dtype, device) == torch.bfloat16,
         label_tokens=label_tokens if over_vocabulary else (),
     )
-    state = out / "state" / "state.json"
-    forget_lost_steps(out, {"": read_json(state)["step"] if state.exists() else 0})
-    with (out / METRICS).open("a", encoding="utf-8") as lines:
-
-        def log(line: dict[str, Any]) -> None:
-            lines.write(json.dumps(line) + "\n")
-            lines.flush()
+    forget_lost_steps(out, {"": saved_step(out / "state")})
+    with open_log(out) as log:
 
         def progress(done: int, total: int) -> None:
             account.tick()

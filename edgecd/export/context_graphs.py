@@ -22,12 +22,15 @@ VECTORS, READ = "vectors", "read"
 
 
 def reader_graph(
-    stack: Stack, placeholders: np.ndarray, project: Linear | None, gain: float
+    stack: Stack,
+    placeholders: np.ndarray,
+    project: Linear | None,
+    scale: tuple[np.ndarray, np.ndarray] | None,
 ) -> onnx.ModelProto:
     """A distiller's reader: `input_ids` [1, sequence] -> `vectors` [1, positions, width].
 
     The states at the placeholders [positions, reader's width], which follow the tokens, through
-    `project` and tanh where there is one, times `gain`.
+    `project` and tanh where there is one, with each channel's gain and shift [width] of `scale`.
     """
     import onnx_ir as ir
 
@@ -42,7 +45,9 @@ def reader_graph(
     vectors = op(tape, "Slice", states, start, end, axis)
     if project is not None:
         vectors = op(tape, "Tanh", linear(tape, vectors, [project], "project"))
-    vectors = op(tape, "Mul", vectors, constant(tape, np.array(gain, np.float32), "gain"))
+    if scale is not None:
+        vectors = op(tape, "Mul", vectors, constant(tape, scale[0], "gain"))
+        vectors = op(tape, "Add", vectors, constant(tape, scale[1], "shift"))
     return written(tape, [tokens], vectors, VECTORS, (1, count, "width"))
 
 

@@ -51,6 +51,8 @@ def export_language_model(
         require(module, extra)
     refuse_existing(out, force)
     started = time.perf_counter()
+    import torch
+
     from edgecd.distill.contexts import model_fingerprint
     from edgecd.distill.models import load_language_model, pick_device
     from edgecd.distill.teacher import make_scorer
@@ -65,7 +67,7 @@ def export_language_model(
                 task, context_file, model=model, shots=0, max_length=max_length, precision="fp16"
             )
         context = read_context(context_file)
-        lm = load_language_model(model, pick_device("cpu"), _float32())
+        lm = load_language_model(model, pick_device("cpu"), torch.float32)
         refuse_too_large(lm.model)
         refuse_other_model(context.facts, model_fingerprint(lm.model), model)
         if context.facts.labels != task.labels:
@@ -135,9 +137,3 @@ def _heldout(task: Task) -> parity.HeldOut:
     if len(examples) < 2:
         raise InputError(f"{name} of task {task.name!r} has one example: the gate needs at least 2")
     return parity.HeldOut([dict(one.fields) for one in examples], np.array(gold))
-
-
-def _float32() -> Any:
-    import torch
-
-    return torch.float32

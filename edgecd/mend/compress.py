@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from edgecd.context import Context, describe_context, with_calibration, write_context
 from edgecd.demonstrations import calibration_inputs, draw_demonstrations
-from edgecd.distill.contexts import make_context, prefix_of, read_tokens, start_ids
+from edgecd.distill.contexts import make_context, past_array, prefix_of, remember_tokens, start_ids
 from edgecd.distill.models import (
     LanguageModel,
     check_context_fits,
@@ -22,7 +22,7 @@ from edgecd.distill.models import (
     pick_device,
     pick_dtype,
 )
-from edgecd.distill.teacher import Prefix, Scorer, make_scorer, score_queries
+from edgecd.distill.teacher import Scorer, make_scorer, score_queries
 from edgecd.encoding import demonstration_ids, encode_prompt
 from edgecd.errors import InputError
 from edgecd.files import refuse_existing
@@ -78,10 +78,10 @@ def compress(
     if maker.network is None:
         check_context_fits(maker.lm, len(ids), max_length)
     started = time.monotonic()
-    prefix = _prefix(maker, ids)
+    past = _past(maker, ids)
     context = make_context(
         scorer,
-        prefix,
+        past,
         maker.method,
         task.name,
         max_length,
@@ -93,14 +93,12 @@ def compress(
     )
     if calibrate:
         inputs = calibration_inputs(train, [(e.fields, str(e.label)) for e in demonstrations], seed)
-        context = calibrated(context, scorer, prefix, inputs)
+        context = calibrated(context, scorer, inputs)
     write_context(out, context, precision)
     return {**describe_context(out), "seconds": round(time.monotonic() - began, 1)}
 
 
-def calibrated(
-    context: Context, scorer: Scorer, prefix: Prefix, inputs: Sequence[Mapping[str, str]]
-) -> Context:
+def calibrated(context: Context, scorer: Scorer, inputs: Sequence[Mapping[str, str]]) -> Context:
     """The context with each label's mean log-probability over unlabelled inputs to be taken off.
 
     As it is when there are none.
@@ -112,6 +110,7 @@ def calibrated(
         encode_prompt(tokenizer, facts.prompt, fields, facts.max_length, True).ids
         for fields in inputs
     ]
+    prefix = prefix_of(context.past, scorer.lm)
     rows = [rows for _, rows in score_queries(scorer, queries, prefix, BATCH)]
     return with_calibration(context, np.concatenate(rows).mean(axis=0))
 
@@ -126,9 +125,7 @@ def past_of(front: Front) -> NDArray[np.float32]:
             "the context of an encoder-decoder cannot be kept apart from the query: train and "
             "test it, and compress for a decoder-only model"
         )
-    layers = [torch.stack([keys[0], values[0]]) for keys, values in front]
-    past: NDArray[np.float32] = torch.stack(layers).float().cpu().numpy()
-    return past
+    return past_array(front)
 
 
 def _maker(distiller: Path | None, model: str | None, device: str) -> Maker:
@@ -141,8 +138,7 @@ def _maker(distiller: Path | None, model: str | None, device: str) -> Maker:
 
 
 @torch.no_grad()
-def _prefix(maker: Maker, ids: Sequence[int]) -> Prefix:
+def _past(maker: Maker, ids: Sequence[int]) -> NDArray[np.float32]:
     if maker.network is None:
-        return read_tokens(maker.lm, ids)
-    front: Front = maker.network.front(maker.lm, ids)
-    return prefix_of(past_of(front), maker.lm)
+        return past_array(remember_tokens(maker.lm, ids))
+    return past_of(maker.network.front(maker.lm, ids))

@@ -93,14 +93,12 @@ class PromptTuningConfig:
     steps: int = 200
     lr: float = 1e-2
     batch_size: int = 8
-    heldout: int = 1000
     seed: int = 0
     device: str = "auto"
-    dtype: str = "auto"
 
     def __post_init__(self) -> None:
         one_of("method", self.method, ("prompt-tuning",))
-        for name in ("vectors", "steps", "batch_size", "heldout"):
+        for name in ("vectors", "steps", "batch_size"):
             within(name, getattr(self, name), 1, 2**20)
         within("shots", self.shots, 2, 2**20)
         within("max_length", self.max_length, 8, 2**20)

@@ -14,11 +14,10 @@ from dataclasses import dataclass
 import torch
 from transformers import AutoModelForSeq2SeqLM, DynamicCache
 
+from edgecd.distill.contexts import Past, remember, remember_tokens
 from edgecd.distill.models import LanguageModel, find_model, load_model_config
 from edgecd.mend.encoder_decoder import answer_logits, embeddings
 
-# Keys and values of each layer, [1, kv_heads, positions, head_size] each
-Past = Sequence[tuple[torch.Tensor, torch.Tensor]]
 Front = Past | torch.Tensor
 
 
@@ -51,17 +50,17 @@ def positions_of(front: Front) -> int:
 
 def front_of_tokens(lm: LanguageModel, ids: Sequence[int]) -> Front:
     """What the model remembers of demonstrations; no gradient."""
-    with torch.no_grad():
-        if is_encoder_decoder(lm):
+    if is_encoder_decoder(lm):
+        with torch.no_grad():
             return embeddings(lm, ids)
-        return _read(lm, input_ids=torch.tensor([list(ids)], device=lm.model.device))
+    return remember_tokens(lm, ids)
 
 
 def front_of_vectors(lm: LanguageModel, vectors: torch.Tensor) -> Front:
     """What it remembers of vectors [positions, width] in place of embeddings."""
     if is_encoder_decoder(lm):
         return vectors
-    return _read(lm, inputs_embeds=vectors[None].to(lm.dtype))
+    return remember(lm, inputs_embeds=vectors[None].to(lm.dtype))
 
 
 def next_token_logits(
@@ -97,9 +96,3 @@ def next_token_logits(
     targeted = (real & is_answer if answers_only else real)[:, 1:]
     logits = lm.model.get_output_embeddings()(states[:, :-1][targeted])
     return logits.float(), ids[:, 1:][targeted], is_answer[:, 1:][targeted]
-
-
-def _read(lm: LanguageModel, **inputs: torch.Tensor) -> Past:
-    cache = DynamicCache()
-    lm.model.base_model(past_key_values=cache, use_cache=True, **inputs)
-    return [(layer.keys, layer.values) for layer in cache.layers]

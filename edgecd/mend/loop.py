@@ -12,10 +12,9 @@ from typing import Any
 import torch
 
 from edgecd.distill.models import LanguageModel
-from edgecd.distill.state import restore_state, save_state
+from edgecd.distill.state import restore_state, save_state, saved_step
 from edgecd.distill.student import trainable_state
 from edgecd.distill.training import set_rate
-from edgecd.files import read_json
 from edgecd.mend.loss import Episode, Weights, episode_loss
 
 MONITORED = 20  # times in a stage, at most
@@ -57,9 +56,8 @@ def fit(
     lm.model.requires_grad_(False)
     parameters = trainable_state(network)
     optimizer = torch.optim.AdamW(parameters.values(), lr=stage.lr, weight_decay=0.0)
-    start = 0
-    if (folder / "state.json").exists():
-        start = int(read_json(folder / "state.json")["step"])
+    start = saved_step(folder)
+    if start:
         restore_state(network, optimizer, folder, start)
     network.train()
     folder.mkdir(parents=True, exist_ok=True)

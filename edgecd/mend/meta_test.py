@@ -18,6 +18,7 @@ from edgecd.encoding import demonstration_ids
 from edgecd.errors import InputError
 from edgecd.files import (
     fingerprint,
+    public,
     read_json,
     refuse_existing,
     sha256_file,
@@ -99,7 +100,7 @@ def meta_test(
     asked = {
         "partition": chosen.name,
         "tasks": [task.name for task in chosen.test],
-        "language_model": facts["language_model"],
+        "language_model": {**facts["language_model"], "name": public(lm.name)},
         "seeds": list(seeds),
         "limit": limit,
         "shots": list(shots),
@@ -133,7 +134,11 @@ def meta_test(
                 lines.flush()
                 accuracy = known[key]["accuracy_calibrated"] or known[key]["accuracy"]
                 report(f"{draw.task.name}, seed {draw.seed}, {count} shots, {name}: {accuracy:.3f}")
-    result = {"format": 1, **asked, **summarize(list(known.values()), ZERO_SHOT, ICL)}
+    result = {
+        "format": 1,
+        **asked,
+        **summarize(list(known.values()), ZERO_SHOT, ICL, PROMPT_TUNING),
+    }
     write_json(out / RESULT, {"fingerprint": fingerprint(asked), **result})
     write_text(out / TABLE, table(result))
     if importlib.util.find_spec("matplotlib") is not None:

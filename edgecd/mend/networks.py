@@ -13,10 +13,12 @@ from peft import PeftModel
 from torch import nn
 from transformers import DynamicCache, PreTrainedModel
 
-from edgecd.distill.contexts import start_ids
+from edgecd.distill.contexts import Past, start_ids
 from edgecd.distill.models import LanguageModel
 from edgecd.errors import InputError
-from edgecd.mend.language import Front, Past, front_of_tokens, front_of_vectors
+from edgecd.mend.language import Front, front_of_tokens, front_of_vectors
+
+SAMPLE = 256  # tokens that a distiller's states are measured on
 
 
 class Reader(nn.Module):
@@ -86,8 +88,9 @@ class Distiller(nn.Module):
     """MEND (https://arxiv.org/abs/2403.06914): demonstrations in, vectors for a frozen model out.
 
     The reader's states are the vectors; where the two widths differ, a linear layer and tanh are
-    between them. `gain` brings them to the size of the frozen model's embeddings, which a final
-    norm's outputs are far from: a fixed number, found before training.
+    between them. `gain` and `shift`, found before training and fixed, give each channel the mean
+    and the spread that it has in the frozen model's embeddings: a final norm leaves most of the
+    size in a few channels, so that all vectors would look alike.
     """
 
     def __init__(self, body: PreTrainedModel, lm: LanguageModel, positions: int, seed: int) -> None:
@@ -99,12 +102,17 @@ class Distiller(nn.Module):
         if width != self.reader.width:
             self.project = nn.Sequential(nn.Linear(self.reader.width, width), nn.Tanh())
         with torch.no_grad():
-            made = self.project(self.reader([0]).float())
-        self.register_buffer("gain", _size(table) / _size(made))
+            read = _random_embeddings(body, SAMPLE, seed)[None].to(body.dtype)
+            made = self.project(body(inputs_embeds=read)[0][0, 1:].float())
+            gain = table.float().std(0) / made.std(0).clamp_min(1e-6)
+        self.gain: torch.Tensor
+        self.shift: torch.Tensor
+        self.register_buffer("gain", gain)
+        self.register_buffer("shift", table.float().mean(0) - made.mean(0) * gain)
 
     def vectors(self, ids: Sequence[int]) -> torch.Tensor:
         """[positions, width of the frozen model]."""
-        made: torch.Tensor = self.project(self.reader(ids)) * self.gain
+        made: torch.Tensor = self.project(self.reader(ids)) * self.gain + self.shift
         return made
 
     def front(self, lm: LanguageModel, ids: Sequence[int]) -> Front:
@@ -221,8 +229,3 @@ def _random_tokens(model: PreTrainedModel, count: int, seed: int) -> list[int]:
 def _random_embeddings(model: PreTrainedModel, count: int, seed: int) -> torch.Tensor:
     table: torch.Tensor = model.get_input_embeddings().weight
     return table[_random_tokens(model, count, seed)].detach().clone().float()
-
-
-def _size(states: torch.Tensor) -> torch.Tensor:
-    """Root mean square."""
-    return states.detach().float().square().mean().sqrt()

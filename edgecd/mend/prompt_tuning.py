@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import random
 import shutil
 import time
@@ -16,12 +15,13 @@ import torch
 
 from edgecd.context import write_context
 from edgecd.demonstrations import calibration_inputs, draw_demonstrations
-from edgecd.distill.contexts import make_context, prefix_of
-from edgecd.distill.folder import METRICS, forget_lost_steps, open_run
+from edgecd.distill.contexts import make_context
+from edgecd.distill.folder import RUN, finished, forget_lost_steps, open_log, open_run
 from edgecd.distill.models import LanguageModel, load_language_model, pick_device
+from edgecd.distill.state import saved_step
 from edgecd.distill.teacher import make_scorer
 from edgecd.distill.train import PACKAGES, Reporter
-from edgecd.files import read_json, write_json
+from edgecd.files import write_json
 from edgecd.manifest import CONTEXT
 from edgecd.memory import peak_rss_bytes
 from edgecd.mend.compress import calibrated, past_of
@@ -54,21 +54,14 @@ def train_prompt(
     train = read_split(task, "train").examples
     demonstrations = draw_demonstrations(train, task.labels, config.shots, config.seed)
     open_run(out, config, resume, force)
-    if (out / "run.json").exists():
-        reporter.say(f"{out} is complete already")
-        done: dict[str, Any] = read_json(out / "run.json")
+    done = finished(out, reporter.say)
+    if done is not None:
         return done
     lm = load_language_model(config.student, device, torch.float32)
     scorer = make_scorer(lm, task.template)
-    state = out / "state" / "state.json"
-    forget_lost_steps(out, {STAGE: read_json(state)["step"] if state.exists() else 0})
+    forget_lost_steps(out, {STAGE: saved_step(out / "state")})
     pairs = [pair_of(task.template, example) for example in demonstrations]
-    with (out / METRICS).open("a", encoding="utf-8") as lines:
-
-        def log(line: dict[str, Any]) -> None:
-            lines.write(json.dumps(line) + "\n")
-            lines.flush()
-
+    with open_log(out) as log:
         network = tune(
             lm,
             pairs,
@@ -78,14 +71,14 @@ def train_prompt(
             lambda done, total: reporter.progress(STAGE, done, total),
         )
     with torch.no_grad():
-        prefix = prefix_of(past_of(network.front(lm, ())), lm)
+        past = past_of(network.front(lm, ()))
     context = make_context(
-        scorer, prefix, STAGE, task.name, config.max_length, config.shots, config.vectors,
+        scorer, past, STAGE, task.name, config.max_length, config.shots, config.vectors,
         seed=config.seed, steps=config.steps, lr=config.lr,
     )  # fmt: skip
     shots = [(example.fields, str(example.label)) for example in demonstrations]
     inputs = calibration_inputs(train, shots, config.seed)
-    context = calibrated(context, scorer, prefix, inputs)
+    context = calibrated(context, scorer, inputs)
     write_context(out / CONTEXT, context, "fp16")
     run = {
         "format": 1,
@@ -97,7 +90,7 @@ def train_prompt(
         "peak_rss_bytes": peak_rss_bytes(),
         "versions": {name: metadata.version(name) for name in PACKAGES},
     }
-    write_json(out / "run.json", run)
+    write_json(out / RUN, run)
     shutil.rmtree(out / "state", ignore_errors=True)
     return run
 

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import mean, stdev
 from typing import Any
+
+import numpy as np
+
+from edgecd.metrics import bootstrap_interval
 
 APART = 0.005  # less is noise, and a share of it would mean nothing
 
 
-def summarize(rows: Sequence[Mapping[str, Any]], floor: str, ceiling: str) -> dict[str, Any]:
+def summarize(
+    rows: Sequence[Mapping[str, Any]], floor: str, ceiling: str, rival: str
+) -> dict[str, Any]:
     """Systems with their mean accuracy, its spread over seeds, and by task; every row besides.
+
+    `differences` are those from `floor`, `ceiling` and `rival`, paired by task and seed, with 95%
+    intervals over these pairs.
 
     `share_of_icl` says how far a system gets from the system `floor` (0) to `ceiling` (1); it is
     None where those two are not apart; `ceiling` is of as many demonstrations. The calibrated
@@ -40,7 +49,11 @@ def summarize(rows: Sequence[Mapping[str, Any]], floor: str, ceiling: str) -> di
         system["share_of_icl"] = None
         if low is not None and top is not None and top - low > APART:
             system["share_of_icl"] = (system["accuracy"] - low) / (top - low)
-    return {"systems": systems, "rows": [dict(row) for row in rows]}
+    return {
+        "systems": systems,
+        "differences": list(_differences(rows, (floor, ceiling, rival))),
+        "rows": [dict(row) for row in rows],
+    }
 
 
 def table(result: Mapping[str, Any]) -> str:
@@ -69,7 +82,47 @@ def table(result: Mapping[str, Any]) -> str:
             f"{system['accuracy']:.3f} | {'' if spread is None else f'{spread:.3f}'} | "
             f"{'' if share is None else f'{share:.2f}'} |"
         )
+    lines += [
+        "",
+        "Differences in points, paired by task and seed, with 95% intervals over those pairs:",
+        "",
+        "| system | shots | against | difference | ahead |",
+        "|---|---:|---|---:|---:|",
+    ]
+    for one in result["differences"]:
+        low, high = (100 * end for end in one["ci95"])
+        lines.append(
+            f"| {one['system']} | {one['shots']} | {one['against']} | "
+            f"{100 * one['difference']:+.1f} [{low:+.1f}, {high:+.1f}] | "
+            f"{one['ahead']} of {one['pairs']} |"
+        )
     return "\n".join(lines) + "\n"
+
+
+def _differences(
+    rows: Sequence[Mapping[str, Any]], baselines: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    """Every other system against each baseline, after as many demonstrations (or none)."""
+    by_system: dict[tuple[str, int], dict[tuple[str, int], float]] = {}
+    for row in rows:
+        place = by_system.setdefault((row["system"], row["shots"]), {})
+        place[row["task"], row["seed"]] = _accuracy(row)
+    for (name, shots), own in by_system.items():
+        for baseline in baselines:
+            theirs = by_system.get((baseline, shots)) or by_system.get((baseline, 0), {})
+            common = sorted(own.keys() & theirs.keys())
+            if name in baselines or not common:
+                continue
+            gaps = np.array([own[key] - theirs[key] for key in common])
+            yield {
+                "system": name,
+                "shots": shots,
+                "against": baseline,
+                "difference": float(gaps.mean()),
+                "ci95": list(bootstrap_interval(gaps)),
+                "ahead": int((gaps > 0).sum()),
+                "pairs": len(common),
+            }
 
 
 def _accuracy(row: Mapping[str, Any]) -> float:

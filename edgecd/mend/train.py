@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,14 +16,14 @@ from safetensors.torch import load_file
 
 from edgecd.distill.account import Account
 from edgecd.distill.contexts import model_fingerprint
-from edgecd.distill.folder import METRICS, forget_lost_steps, open_run
+from edgecd.distill.folder import RUN, finished, forget_lost_steps, open_log, open_run
 from edgecd.distill.models import (
     LanguageModel,
     load_tokenizer,
     pick_device,
     pick_dtype,
 )
-from edgecd.distill.state import save_tensors
+from edgecd.distill.state import save_tensors, saved_step
 from edgecd.distill.student import add_adapter, load_trainable, trainable_state
 from edgecd.distill.train import PACKAGES, Reporter
 from edgecd.errors import InputError
@@ -68,9 +67,8 @@ def train_distiller(
     )
     passages = read_passages(config.corpus) if config.corpus and config.pretrain_steps else []
     open_run(out, config, resume, force)
-    if (out / "run.json").exists():
-        reporter.say(f"{out} is complete already")
-        done: dict[str, Any] = read_json(out / "run.json")
+    done = finished(out, reporter.say)
+    if done is not None:
         return done
     state = out / "state"
     state.mkdir(exist_ok=True)
@@ -105,7 +103,7 @@ def train_distiller(
         **account.highest(),
         "versions": {name: metadata.version(name) for name in PACKAGES},
     }
-    write_json(out / "run.json", run)
+    write_json(out / RUN, run)
     shutil.rmtree(state, ignore_errors=True)
     return run
 
@@ -154,16 +152,11 @@ def _run_stages(
 ) -> None:
     """Train through the stages, or go on in the one that was stopped."""
     state = out / "state"
-    saved = {stage.name: _saved_step(state / stage.name) for stage in stages}
+    saved = {stage.name: saved_step(state / stage.name) for stage in stages}
     forget_lost_steps(out, saved)
     device = lm.model.device.type
     autocast = device == "cuda" and lm.dtype == torch.bfloat16
-    with (out / METRICS).open("a", encoding="utf-8") as lines:
-
-        def log(line: dict[str, Any]) -> None:
-            lines.write(json.dumps(line) + "\n")
-            lines.flush()
-
+    with open_log(out) as log:
         for place, stage in enumerate(stages):
             if any(saved[later.name] for later in stages[place + 1 :]):
                 continue  # what it came to is in the later stage's state
@@ -194,7 +187,7 @@ def load_distiller(run: Path, device: torch.device, dtype: torch.dtype) -> Train
 
 
 def _distiller_facts(run: Path) -> dict[str, Any]:
-    facts: dict[str, Any] = read_json(run / "run.json")
+    facts: dict[str, Any] = read_json(run / RUN)
     if KINDS.get(facts.get("method", "")) is not MendConfig or not (run / DISTILLER).exists():
         raise InputError(
             f"{run} is not the run of a distiller: train one with edgecd train --method mend"
@@ -248,8 +241,3 @@ def check_same_tokens(model: str, distiller: str | None) -> None:
             f"{distiller} and {model} have different vocabularies: a distiller starts from a "
             "relative of the frozen model that reads the same tokens"
         )
-
-
-def _saved_step(folder: Path) -> int:
-    path = folder / "state.json"
-    return int(read_json(path)["step"]) if path.exists() else 0

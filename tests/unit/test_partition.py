@@ -113,6 +113,9 @@ def test_the_small_partition_reads_its_data() -> None:
         assert {pair.answer for pair in pool.train} == set(pool.train[0].options), task.name
 
 
+BASELINES = ("zero-shot", "icl", "prompt-tuning")
+
+
 def test_results_against_a_calculation_by_hand() -> None:
     rows = [
         {"system": system, "task": task, "seed": seed, "accuracy": 0.1,
@@ -123,14 +126,19 @@ def test_results_against_a_calculation_by_hand() -> None:
         for seed in (0, 1)
     ]  # fmt: skip
     random.Random(0).shuffle(rows)
-    found = {row["system"]: row for row in summarize(rows, "zero-shot", "icl")["systems"]}
+    found = {row["system"]: row for row in summarize(rows, *BASELINES)["systems"]}
     assert found["mine"]["accuracy"] == pytest.approx(0.55)
     assert found["mine"]["share_of_icl"] == pytest.approx(0.5)
     assert found["mine"]["accuracy_sd_over_seeds"] == pytest.approx(0.1 / 2**0.5)
-    alike = summarize([row for row in rows if row["system"] == "icl"], "zero-shot", "icl")
+    alike = summarize([row for row in rows if row["system"] == "icl"], *BASELINES)
     assert alike["systems"][0]["share_of_icl"] is None
     result = {
         "partition": "p", "tasks": ["a", "b"], "language_model": {"name": "m"}, "shots": [4],
-        "seeds": [0, 1], "limit": 10, **summarize(rows, "zero-shot", "icl"),
+        "seeds": [0, 1], "limit": 10, **summarize(rows, *BASELINES),
     }  # fmt: skip
     assert "| mine | 4 | 32 | 0.550 | 0.550 | 0.550 | 0.071 | 0.50 |" in table(result)
+    assert [
+        (one["against"], one["difference"], one["ahead"], one["pairs"])
+        for one in result["differences"]
+    ] == [("zero-shot", pytest.approx(0.1), 4, 4), ("icl", pytest.approx(-0.1), 0, 4)]
+    assert "| mine | 4 | zero-shot | +10.0 [+10.0, +10.0] | 4 of 4 |" in table(result)
