@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from transformers import DynamicCache
 
 from edgecd.demonstrations import draw_demonstrations
 from edgecd.encoding import demonstration_ids, token_ids
 from edgecd.files import write_json
+from edgecd.mend.networks import Gist
 from edgecd.mend.tasks import pair_of
 from edgecd.mend.train import load_distiller
 from edgecd.plotting import figure, plain, save
@@ -46,9 +48,13 @@ def attend(run: Path, task: Task, shots: int, seed: int) -> Seen:
     body = reader.body
     body.set_attn_implementation("eager")  # the only one that tells its weights
     with torch.no_grad():
-        found = body(inputs_embeds=reader.embedded(ids), output_attentions=True, use_cache=False)
+        if isinstance(trained.network, Gist):
+            found = reader.read_into(DynamicCache(), ids, 1, output_attentions=True)
+        else:
+            embedded = reader.embedded(ids)
+            found = body(inputs_embeds=embedded, output_attentions=True, use_cache=False)
     layers = torch.stack([layer[0].mean(0) for layer in found.attentions])
-    weights = layers.mean(0)[len(ids) :, : len(ids)]
+    weights = layers.mean(0)[-len(reader.placeholders) :, : len(ids)]
     return Seen(
         [tokenizer.decode([token], skip_special_tokens=False) for token in ids],
         _ends(tokenizer, texts, len(ids)),

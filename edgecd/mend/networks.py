@@ -43,32 +43,40 @@ class Reader(nn.Module):
         return states[0, len(ids) :]
 
     def remember(self, ids: Sequence[int], first: int) -> Past:
-        """Keys and values of each layer at the placeholders, the first of them at place `first`.
-
-        Rotary places are relative, so the tokens before may have negative ones; learned places are
-        those of the text. An adapter works at the placeholders alone, and the tokens are read by
-        the model as it is: what it knows of reading stays, and only the placeholders need a
-        gradient (conditional LoRA, https://arxiv.org/abs/2312.03414).
-        """
+        """Keys and values of each layer at the placeholders, the first of them at place `first`."""
         cache = DynamicCache()
-        if isinstance(self.body, PeftModel):
-            with torch.no_grad(), self.body.disable_adapter():
-                self._read(self._tokens(ids), first - len(ids), cache)
-            self._read(self._placeholders(), first, cache)
-        else:
-            self._read(self.embedded(ids), first - len(ids), cache)
+        self.read_into(cache, ids, first)
         return [
             (layer.keys[:, :, len(ids) :], layer.values[:, :, len(ids) :]) for layer in cache.layers
         ]
 
-    def _read(self, embedded: torch.Tensor, first: int, cache: DynamicCache) -> None:
-        """Read embeddings [1, tokens, width], the first of them at place `first`, into a cache."""
+    def read_into(self, cache: DynamicCache, ids: Sequence[int], first: int, **options: Any) -> Any:
+        """Read tokens, then the placeholders, the first of these at place `first`.
+
+        Rotary places are relative, so the tokens before may have negative ones; learned places are
+        those of the text. An adapter works at the placeholders alone, and the tokens are read by
+        the model as it is: what it knows of reading stays, and only the placeholders need a
+        gradient (conditional LoRA, https://arxiv.org/abs/2312.03414). Gives the body's output,
+        whose last rows are the placeholders'.
+        """
+        if not isinstance(self.body, PeftModel):
+            return self._read(cache, self.embedded(ids), first - len(ids), **options)
+        with torch.no_grad(), self.body.disable_adapter():
+            self._read(cache, self._tokens(ids), first - len(ids))
+        return self._read(cache, self._placeholders(), first, **options)
+
+    def _read(self, cache: DynamicCache, embedded: torch.Tensor, first: int, **options: Any) -> Any:
+        """Read embeddings [1, tokens, width], the first of them at place `first`."""
         positions = None
         if hasattr(self.body, "rotary_emb"):
             places = torch.arange(first, first + embedded.shape[1])
             positions = places[None].to(embedded.device)
-        self.body(
-            inputs_embeds=embedded, position_ids=positions, past_key_values=cache, use_cache=True
+        return self.body(
+            inputs_embeds=embedded,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+            **options,
         )
 
     def embedded(self, ids: Sequence[int]) -> torch.Tensor:

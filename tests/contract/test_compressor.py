@@ -12,15 +12,18 @@ pytest.importorskip("torch")
 pytest.importorskip("onnx_ir")
 pytest.importorskip("onnxruntime")
 
+import torch
+
 from edgecd import Predictor
 from edgecd.context import read_context
 from edgecd.distill.train import Reporter
 from edgecd.errors import CheckFailed, InputError
 from edgecd.export.compressor import export_compressor
 from edgecd.export.language_model import export_language_model
+from edgecd.mend.attention import attend
 from edgecd.mend.compress import compress
 from edgecd.mend.config import MendConfig
-from edgecd.mend.train import train_distiller
+from edgecd.mend.train import load_distiller, train_distiller
 from edgecd.runtime.compress import compress_here
 from edgecd.runtime.compressor import Compressor
 from edgecd.tasks import load_task
@@ -76,6 +79,23 @@ def test_a_projected_distiller_and_eight_bits(tmp_path: Path) -> None:
     small_one = export_compressor(world / "run", world / "int8", "int8")
     assert exact["probe_error"] < 1e-5 < small_one["probe_error"] < 0.1
     assert small_one["size_bytes"] < 0.6 * exact["size_bytes"]
+
+
+def test_a_gists_attention_is_that_of_the_tokens_read_at_once(tmp_path: Path) -> None:
+    """An adapter that has learned nothing does not show that the tokens are read without it."""
+    nothing = {"adapter": "lora", "pretrain_steps": 0, "steps": 0}
+    world = prepare(tmp_path, method="gist", **nothing)
+    task = load_task(str(world / "task.toml"))
+    seen = attend(world / "run", task, shots=3, seed=0)
+    reader = load_distiller(world / "run", torch.device("cpu"), torch.float32).network.reader
+    reader.body.set_attn_implementation("eager")
+    ids = tiny.tiny_tokenizer()("".join(seen.tokens)).input_ids
+    with torch.no_grad():
+        found = reader.body(inputs_embeds=reader.embedded(ids), output_attentions=True)
+    whole = torch.stack([layer[0].mean(0) for layer in found.attentions]).mean(0)
+    expected = whole[len(ids) :, : len(ids)].numpy()
+    assert seen.weights.shape == (3, len(ids))
+    np.testing.assert_allclose(seen.weights, expected, atol=1e-5)
 
 
 def test_bad_demonstrations_and_changed_files_are_refused(tmp_path: Path) -> None:
