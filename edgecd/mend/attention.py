@@ -69,8 +69,8 @@ def show_attention(run: Path, task: Task, out: Path, shots: int, seed: int) -> d
     scale = float(np.quantile(seen.weights[:, 1:], 0.995)) if seen.weights.shape[1] > 1 else None
     panels[0].imshow(seen.weights, aspect="auto", cmap="magma", vmin=0, vmax=scale)
     panels[0].grid(visible=False)
-    for end in seen.ends[:-1]:
-        panels[0].axvline(end - 0.5, color="white", lw=0.6, alpha=0.7)
+    for end in seen.ends[:-1]:  # at the top alone: a whole line would hide the labels' tokens
+        panels[0].axvline(end - 0.5, ymin=0.96, color="white", lw=1)
     panels[0].set(xlabel="tokens of the demonstrations", ylabel="vector")
     share = by_demonstration(seen)
     panels[1].bar(range(1, len(share) + 1), share, color="#D6568E")
