@@ -19,7 +19,7 @@ class MendConfig:
     of this: stage 1 done once serves several partitions. Stage 1, `pretrain_steps` on `corpus`, is
     left out at 0; stage 2 trains for `steps` on the tasks of `partition`. A step reads `batch_size`
     sets of demonstrations, each with `queries` queries. `data` is the folder that the partition's
-    paths are relative to.
+    paths are relative to. In a share `symbols` of stage 2 the labels are random words.
     """
 
     method: str = "mend"
@@ -35,6 +35,7 @@ class MendConfig:
     corpus: str | None = None
     shots: int = 16
     queries: int = 1
+    symbols: float = 0.0
     batch_size: int = 1
     max_context: int = 900
     max_query: int = 124
@@ -59,6 +60,7 @@ class MendConfig:
         for name in ("pretrain_lr", "lr"):
             within(name, getattr(self, name), 1e-9, 10)
         within("max_query", self.max_query, 8, 2**20)
+        within("symbols", self.symbols, 0, 1)
         within("divergence", self.divergence, 0, 1e3)
         within("temperature", self.temperature, 1e-3, 1e3)
         if not self.partition:

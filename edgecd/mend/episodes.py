@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,16 @@ from edgecd.readers import read_rows
 
 HEAD_SHARE = 0.8  # of a passage stands for demonstrations (arXiv 2403.06914, 3.3)
 MIN_PASSAGE = 40  # tokens
+_WORD = re.compile(" [a-z]{3,}")
 
 
 class TaskEpisodes:
-    """Demonstrations and queries of one task each time, drawn from its training pool."""
+    """Demonstrations and queries of one task each time, drawn from its training pool.
+
+    In a share `symbols` of the episodes the labels are words drawn at random, the same for
+    demonstrations and queries, so that they can be known from the demonstrations alone (symbol
+    tuning, https://arxiv.org/abs/2305.08298). Tasks whose options differ by input keep theirs.
+    """
 
     def __init__(
         self,
@@ -31,8 +38,10 @@ class TaskEpisodes:
         max_context: int,
         max_query: int,
         seed: int,
+        symbols: float = 0.0,
     ) -> None:
         self._tasks, self._tokenizer, self._seed = tasks, tokenizer, seed
+        self._symbols, self._words = symbols, one_token_words(tokenizer) if symbols else []
         self._shots, self._queries = shots, queries
         self._max_context, self._max_query = max_context, max_query
         self._pools: dict[str, Pool] = {}
@@ -51,12 +60,30 @@ class TaskEpisodes:
                 "needed: lower shots or queries"
             )
         drawn = chance.sample(pool.train, needed)
+        if self._words and chance.random() < self._symbols:
+            drawn = _renamed(drawn, self._words, chance)
         texts = [pair.text for pair in drawn[: self._shots]]
         queries = drawn[self._shots :]
         return Episode(
             tuple(demonstration_ids(self._tokenizer, texts, self._max_context)),
             tuple(query_ids(self._tokenizer, pair, self._max_query) for pair in queries),
         )
+
+
+def one_token_words(tokenizer: Any) -> list[str]:
+    """Words of small letters that are one token after a space, with that space, in order."""
+    ids = range(tokenizer.get_vocab_size())
+    words = (tokenizer.decode([token]) for token in ids)
+    return [word for word in words if _WORD.fullmatch(word)]
+
+
+def _renamed(pairs: Sequence[Pair], words: Sequence[str], chance: random.Random) -> list[Pair]:
+    """The pairs with other words for their options, where all have the same options."""
+    options = pairs[0].options
+    if not options or any(pair.options != options for pair in pairs):
+        return list(pairs)
+    new = dict(zip(options, chance.sample(words, len(options)), strict=True))
+    return [Pair(pair.prompt, new[pair.answer], tuple(new.values())) for pair in pairs]
 
 
 class TextEpisodes:

@@ -122,7 +122,8 @@ def make_stages(
         return TextEpisodes(passages, tokenizer, *sizes, seed)
 
     def tasks(seed: int) -> TaskEpisodes:
-        return TaskEpisodes(partition.train, tokenizer, config.shots, config.queries, *sizes, seed)
+        many = (config.shots, config.queries)
+        return TaskEpisodes(partition.train, tokenizer, *many, *sizes, seed, config.symbols)
 
     taught = 0.0 if config.method == "hypertuning" else config.divergence
     alone = Weights(0.0 if taught else 1.0, 1.0 if taught else 0.0, config.temperature)

@@ -273,6 +273,27 @@ def test_episodes_depend_on_seed_and_number_alone(world: Path) -> None:
     assert tail == pytest.approx(0.2 * (len(episode.context) + tail), abs=1)
 
 
+def test_symbols_are_the_same_words_in_demonstrations_and_answers(world: Path) -> None:
+    tokenizer = language_model(world).text_tokenizer
+    train = load_partition(world / "partition.toml", None, None).train[:1]
+    usual, renamed, some = (
+        [TaskEpisodes(train, tokenizer, 4, 2, 200, 60, 0, symbols)(n) for n in range(20)]
+        for symbols in (0.0, 1.0, 0.5)
+    )
+    seen = set()
+    for episode in renamed:
+        lines = tokenizer.decode(list(episode.context)).splitlines()
+        shown = {line.removeprefix("Answer:") for line in lines if line.startswith("Answer:")}
+        asked = {
+            tokenizer.decode(list(one.ids[-one.answer_length :])) for one in episode.continuations
+        }
+        assert len(shown | asked) <= 2 and not (shown | asked) & {" True", " False"}
+        seen |= shown
+    assert len(seen) > 10
+    same = [mixed == plain for mixed, plain in zip(some, usual, strict=True)]
+    assert any(same) and not all(same)
+
+
 def test_options_are_ranked_by_their_mean_log_likelihood_per_token(world: Path) -> None:
     lm = language_model(world)
     front = front_of_tokens(lm, (5, 6, 7))
