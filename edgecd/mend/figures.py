@@ -27,13 +27,19 @@ _CURVES = {"monitor_divergence": "KL, nats", "monitor_cross_entropy": "cross-ent
 
 
 def write_figures(result: Mapping[str, Any], runs: Sequence[Path], out: Path) -> None:
-    """`positions` and `shots` of the result, and `learning` of the runs' logs, into OUT."""
-    drawn, panels = figure(7.2, 3.6, columns=2)
+    """`accuracy` of the result, and `learning` of the runs' logs, into OUT.
+
+    Accuracy is drawn against positions, and against demonstrations where their numbers differ.
+    """
+    many = len(result["shots"]) > 1
+    drawn, panels = figure(7.2, 3.6, columns=2 if many else 1)
     names = [run.resolve().name for run in runs]
     roles = _ROLES | dict(zip(names, cycle(_OF_RUNS), strict=False))
-    _against(panels[0], result["systems"], "shots", "demonstrations", roles)
-    _against(panels[1], result["systems"], "positions", "positions in front of a query", roles)
-    log_axis(panels[1], "x")
+    if many:
+        _against(panels[0], result["systems"], "shots", "demonstrations", roles)
+        panels[0].set_xticks(result["shots"])
+    _against(panels[-1], result["systems"], "positions", "positions in front of a query", roles)
+    log_axis(panels[-1], "x")
     panels[0].set_ylabel("mean accuracy")
     _legend(drawn, panels[0], 3)
     save(drawn, out / "accuracy")
@@ -56,8 +62,12 @@ def _against(
         if name == "zero-shot" and key == "shots":
             panel.axhline(own[0]["accuracy"], color=COLORS[role], ls="-.", lw=1, label=name)
             continue
+        places = [system[key] for system in own]
+        if key == "positions":  # as many for most systems: a little apart, or they hide each other
+            apart = 1 + 0.05 * list(roles).index(name)
+            places = [place * apart for place in places]
         panel.errorbar(
-            [system[key] for system in own],
+            places,
             [system["accuracy"] for system in own],
             yerr=[system["accuracy_sd_over_seeds"] or 0.0 for system in own],
             color=COLORS[role],
