@@ -14,7 +14,7 @@ from transformers import DynamicCache
 
 from edgecd.demonstrations import draw_demonstrations
 from edgecd.encoding import demonstration_ids, token_ids
-from edgecd.files import write_json
+from edgecd.files import public, write_json
 from edgecd.mend.networks import Gist
 from edgecd.mend.tasks import pair_of
 from edgecd.mend.train import load_distiller
@@ -82,14 +82,14 @@ def show_attention(run: Path, task: Task, out: Path, shots: int, seed: int) -> d
     plain([panels[0].set_title(f"{task.name}: most attended {titles}", fontsize=8, loc="left")])
     save(drawn, out)
     facts = {
-        "run": str(run),
+        "run": public(str(run)),
         "task": task.name,
         "positions": int(seen.weights.shape[0]),
         "tokens": len(seen.tokens),
         "first_token_share": float(seen.weights[:, 0].mean()),
         "share_by_demonstration": share,
         "most_attended": most,
-        "figure": f"{out}.png",
+        "figure": public(f"{out}.png"),
     }
     write_json(out.with_name(f"{out.name}.json"), facts)
     return facts
