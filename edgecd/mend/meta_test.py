@@ -31,7 +31,7 @@ from edgecd.mend.language import Front, front_of_tokens, positions_of
 from edgecd.mend.prompt_tuning import tune
 from edgecd.mend.results import summarize, table
 from edgecd.mend.tasks import MetaTask, Pair, load_partition
-from edgecd.mend.train import DISTILLER, load_distiller
+from edgecd.mend.train import DISTILLER, Trained, load_distiller
 
 SEEDS = (13, 21, 42, 87, 100)  # the paper's
 CALIBRATION_INPUTS = 50
@@ -76,7 +76,10 @@ def meta_test(
     if not runs:
         raise InputError("name at least one run of --method mend or hypertuning")
     place = pick_device(device)
-    trained = [load_distiller(run, place, torch.float32) for run in runs]
+    trained: list[Trained] = []
+    for run in runs:
+        loaded = trained[0].lm if trained else None
+        trained.append(load_distiller(run, place, torch.float32, loaded))
     facts = trained[0].run
     if len({one.run["language_model"]["fingerprint"] for one in trained}) > 1:
         raise InputError("the runs are of different language models: test each on its own")

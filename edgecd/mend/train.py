@@ -171,8 +171,10 @@ def _run_stages(
                 fit(network, lm, stage, config.seed, autocast, folder, log, progress)
 
 
-def load_distiller(run: Path, device: torch.device, dtype: torch.dtype) -> Trained:
-    """A trained distiller with its frozen language model.
+def load_distiller(
+    run: Path, device: torch.device, dtype: torch.dtype, loaded: LanguageModel | None = None
+) -> Trained:
+    """A trained distiller with its frozen language model, which is `loaded` where that is the one.
 
     Raises InputError for a folder that holds none, or when the language model is not the one that
     it was trained for.
@@ -180,7 +182,10 @@ def load_distiller(run: Path, device: torch.device, dtype: torch.dtype) -> Train
     facts = _distiller_facts(run)
     names = {field.name for field in dataclasses.fields(MendConfig)}
     config = MendConfig(**{key: value for key, value in facts.items() if key in names})
-    lm = load_frozen(config.student, device, dtype)
+    if loaded is not None and loaded.name == config.student:
+        lm = loaded
+    else:
+        lm = load_frozen(config.student, device, dtype)
     _check_weights(run, facts, lm)
     network = build_network(config, lm, device)
     load_trainable(network, load_file(run / DISTILLER))
