@@ -121,7 +121,7 @@ def compressor_graph(lm: Any, network: Any) -> onnx.ModelProto:
     with torch.no_grad():
         table = lm.model.get_output_embeddings().weight.float().numpy()
         if hasattr(network, "start"):
-            # an adapter works at the placeholders alone (see `networks.Reader.remember`)
+            # an adapter works at the placeholders alone (see `networks.Reader.read_into`)
             reader = tokens_graph(_stack(frozen if adapted else body))
             writer = gist_graph(_stack(body), placeholders, network.start.numpy())
             return _joined([reader, writer], table)
