@@ -26,7 +26,7 @@ from edgecd.prompts import PromptTemplate
 FORMAT = 1
 METADATA = "edgecd"
 PRECISIONS = ("int8", "fp16")
-METHODS = ("none", "mend", "hypertuning", "gist", "prompt-tuning")
+METHODS = ("none", "matching", "mend", "hypertuning", "gist", "prompt-tuning")
 
 # Far above any real file.
 MAX_BYTES = 1 << 30
@@ -39,11 +39,12 @@ Array = NDArray[np.float32]
 class ContextFacts:
     """What a context is.
 
-    `method` made it: `none` keeps the demonstrations as they are. `model` and `fingerprint` name
-    the language model whose keys and values it holds. `shots` demonstrations of `context_tokens`
-    tokens went in. `calibration` holds each label's mean log-probability over inputs whose labels
-    nobody saw, to be taken off; empty where it was not calibrated. Queries continue the context
-    as they would continue demonstrations, in at most `max_length` tokens.
+    `method` made it: `none` keeps the demonstrations as they are, `matching` some of their
+    positions. `model` and `fingerprint` name the language model whose keys and values it holds.
+    `shots` demonstrations of `context_tokens` tokens went in. `calibration` holds each label's mean
+    log-probability over inputs whose labels nobody saw, to be taken off; empty where it was not
+    calibrated. Queries continue the context as they would continue demonstrations, in at most
+    `max_length` tokens.
     """
 
     method: str

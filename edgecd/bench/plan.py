@@ -107,7 +107,8 @@ def make_specs(
 
     `common` holds `max_length`, `provider`, `threads` and `dtype`. Prompts with fewer shots are
     evaluated on the task's own set alone, and those in PyTorch where onnxruntime has them, too, on
-    its first TORCH_EXAMPLES: they are there for their cost, and big models are slow.
+    its first TORCH_EXAMPLES and with half the timed calls: they are there for their cost, and big
+    models are slow.
     """
     elsewhere = any(system.kind == "icl" and system.runtime == ONNX for system in systems)
     inputs = {one.name: [dict(fields) for fields in one.inputs] for one in sets}
@@ -117,7 +118,7 @@ def make_specs(
         naive = system.accuracy_from is not None
         few = system.kind == "icl" and system.shots not in (0, len(shown.main))
         again = elsewhere and system.kind == "icl" and system.runtime == TORCH
-        calls = latency_queries or TIMED_CALLS[naive] // (2 if naive and again else 1)
+        calls = latency_queries or TIMED_CALLS[naive] // (2 if again else 1)
         calibration = shown.calibration[: len(shown.calibration) // (2 if few or again else 1)]
         own = {sets[0].name: main[:TORCH_EXAMPLES] if again else main}
         specs[system.name] = {

@@ -22,7 +22,12 @@ def compress(
         Path | None, typer.Option(help="Without PyTorch: the language model, to calibrate with.")
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="Keep all demonstrations, for this language model.")
+        str | None,
+        typer.Option(help="Train nothing: keep all demonstrations, for this language model."),
+    ] = None,
+    positions: Annotated[
+        int | None,
+        typer.Option(min=1, help="With --model: in so few, fitted to unlabelled inputs."),
     ] = None,
     shots: Annotated[int, typer.Option(min=0, help="Demonstrations; 0 for none (zero-shot).")] = 16,
     seed: Annotated[int, typer.Option(help="Of the demonstrations.")] = 0,
@@ -38,13 +43,15 @@ def compress(
     """Turn a task's demonstrations into a context file, for a bundle of its language model."""
     from edgecd.compressor import is_compressor
     from edgecd.console import Console
-    from edgecd.errors import require
+    from edgecd.errors import InputError, require
     from edgecd.tasks import load_task
 
     precision = "fp16" if fp16 else "int8"
     if distiller is not None and is_compressor(distiller):
         from edgecd.runtime.compress import compress_here
 
+        if model is not None or positions is not None:
+            raise InputError("--model and --positions are for contexts without a --distiller")
         facts = compress_here(
             load_task(task), out, distiller, bundle, shots, seed, max_length, precision, force
         )
@@ -58,6 +65,7 @@ def compress(
             out,
             distiller,
             model,
+            positions,
             shots,
             seed,
             max_length,
@@ -81,6 +89,10 @@ def meta_test(
     prompt_steps: Annotated[
         int, typer.Option(min=0, help="Steps of prompt tuning beside; 0 leaves it out.")
     ] = 100,
+    matching: Annotated[
+        str | None,
+        typer.Option(help="Positions of contexts without training: 32,64 (default: as the runs)."),
+    ] = None,
     partition: Annotated[Path | None, typer.Option(help="Instead of the run's.")] = None,
     split: Annotated[str | None, typer.Option(help="Instead of the run's.")] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of the partition's data.")] = None,
@@ -106,6 +118,7 @@ def meta_test(
             limit,
             numbers("shots", shots or ""),
             prompt_steps,
+            numbers("matching", matching or ""),
             partition,
             split,
             data,

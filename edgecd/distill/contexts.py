@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,7 +44,7 @@ def start_ids(lm: LanguageModel) -> list[int]:
     return ids
 
 
-def remember(lm: LanguageModel, **inputs: torch.Tensor) -> Past:
+def remember(lm: LanguageModel, **inputs: torch.Tensor | None) -> Past:
     """What the model remembers of its inputs, all of them whatever a layer's window."""
     cache = DynamicCache()  # the model's own forgets what is behind it
     lm.model.base_model(past_key_values=cache, use_cache=True, **inputs)
@@ -51,9 +52,21 @@ def remember(lm: LanguageModel, **inputs: torch.Tensor) -> Past:
 
 
 @torch.no_grad()
-def remember_tokens(lm: LanguageModel, ids: Sequence[int]) -> Past:
-    """What it remembers of tokens; no gradient."""
-    return remember(lm, input_ids=torch.tensor([list(ids)], device=lm.model.device))
+def remember_tokens(lm: LanguageModel, ids: Sequence[int], first: int = 0) -> Past:
+    """What it remembers of tokens, the first at place `first` (see `places`); no gradient."""
+    tokens = torch.tensor([list(ids)], device=lm.model.device)
+    positions = places(lm.model.base_model, first, tokens.shape[1])
+    return remember(lm, input_ids=tokens, position_ids=positions)
+
+
+def places(body: Any, first: int, length: int) -> torch.Tensor | None:
+    """Position ids [1, length] from `first` on; None for learned places, which are the text's own.
+
+    Rotary places are relative, so those of tokens may be negative.
+    """
+    if not hasattr(body, "rotary_emb"):
+        return None
+    return torch.arange(first, first + length, device=body.device)[None]
 
 
 def past_array(past: Past) -> NDArray[np.float32]:

@@ -27,21 +27,25 @@ from edgecd.encoding import demonstration_ids, encode_prompt
 from edgecd.errors import InputError
 from edgecd.files import refuse_existing
 from edgecd.mend.language import Front
+from edgecd.mend.matching import match_attention
 from edgecd.mend.tasks import pair_of
 from edgecd.mend.train import load_distiller
 from edgecd.tasks import Task, read_split
 
 BATCH = 8
+FITTED_INPUTS = 64
 
 
 @dataclass(frozen=True)
 class Maker:
-    """What makes the context: a distiller's run, or a language model that keeps all of it."""
+    """What makes the context: a distiller's run, or a language model that keeps all of it or fits
+    it into so many `positions`."""
 
     lm: LanguageModel
     method: str
     network: Any = None
     max_context: int | None = None
+    positions: int | None = None
 
 
 def compress(
@@ -49,6 +53,7 @@ def compress(
     out: Path,
     distiller: Path | None = None,
     model: str | None = None,
+    positions: int | None = None,
     shots: int = 16,
     seed: int = 0,
     max_length: int = 256,
@@ -60,15 +65,20 @@ def compress(
     """Write a task's demonstrations as the context file `out`; returns its facts.
 
     `distiller` is the run folder of one; with `model` alone the demonstrations stay as they are
-    (method `none`), and with no shots the context is a start token (zero-shot). Demonstrations are
-    drawn as a distillation with that seed draws them; unlabelled inputs of the train split
-    calibrate. Raises InputError for what does not fit together.
+    (method `none`), or are fitted into `positions` (method `matching`), and with no shots the
+    context is a start token (zero-shot). Demonstrations are drawn as a distillation with that seed
+    draws them; unlabelled inputs of the train split are what is fitted to, and calibrate. Raises
+    InputError for what does not fit together.
     """
     if (distiller is None) == (model is None):
         raise InputError("say what compresses: --distiller RUN, or --model M to keep all tokens")
+    if positions is not None and model is None:
+        raise InputError(
+            "a distiller has its own number of positions: --positions is for --model M"
+        )
     refuse_existing(out, force)
     began = time.monotonic()
-    maker = _maker(distiller, model, device)
+    maker = _maker(distiller, model, positions, device)
     scorer = make_scorer(maker.lm, task.template)
     train = read_split(task, "train").examples
     demonstrations = draw_demonstrations(train, task.labels, shots, seed)
@@ -77,8 +87,10 @@ def compress(
     ids = demonstration_ids(maker.lm.text_tokenizer, texts, limit) or start_ids(maker.lm)
     if maker.network is None:
         check_context_fits(maker.lm, len(ids), max_length)
+    given = [(example.fields, str(example.label)) for example in demonstrations]
+    inputs = calibration_inputs(train, given, seed)
     started = time.monotonic()
-    past = _past(maker, ids)
+    past = _past(maker, ids, _queries(scorer, inputs[:FITTED_INPUTS], max_length))
     context = make_context(
         scorer,
         past,
@@ -92,7 +104,6 @@ def compress(
         compress_s=round(time.monotonic() - started, 3),
     )
     if calibrate:
-        inputs = calibration_inputs(train, [(e.fields, str(e.label)) for e in demonstrations], seed)
         context = calibrated(context, scorer, inputs)
     write_context(out, context, precision)
     return {**describe_context(out), "seconds": round(time.monotonic() - began, 1)}
@@ -105,14 +116,19 @@ def calibrated(context: Context, scorer: Scorer, inputs: Sequence[Mapping[str, s
     """
     if not inputs:
         return context
-    tokenizer, facts = scorer.lm.text_tokenizer, context.facts
-    queries = [
-        encode_prompt(tokenizer, facts.prompt, fields, facts.max_length, True).ids
-        for fields in inputs
-    ]
+    queries = _queries(scorer, inputs, context.facts.max_length)
     prefix = prefix_of(context.past, scorer.lm)
     rows = [rows for _, rows in score_queries(scorer, queries, prefix, BATCH)]
     return with_calibration(context, np.concatenate(rows).mean(axis=0))
+
+
+def _queries(
+    scorer: Scorer, inputs: Sequence[Mapping[str, str]], max_length: int
+) -> list[list[int]]:
+    tokenizer = scorer.lm.text_tokenizer
+    return [
+        encode_prompt(tokenizer, scorer.template, fields, max_length, True).ids for fields in inputs
+    ]
 
 
 def past_of(front: Front) -> NDArray[np.float32]:
@@ -128,17 +144,27 @@ def past_of(front: Front) -> NDArray[np.float32]:
     return past_array(front)
 
 
-def _maker(distiller: Path | None, model: str | None, device: str) -> Maker:
+def _maker(distiller: Path | None, model: str | None, positions: int | None, device: str) -> Maker:
     place = pick_device(device)
     if distiller is not None:
         trained = load_distiller(distiller, place, pick_dtype("float32", place))
         facts = trained.run
         return Maker(trained.lm, facts["method"], trained.network, int(facts["max_context"]))
-    return Maker(load_language_model(str(model), place, torch.float32), "none")
+    lm = load_language_model(str(model), place, torch.float32)
+    return Maker(lm, "none" if positions is None else "matching", positions=positions)
 
 
 @torch.no_grad()
-def _past(maker: Maker, ids: Sequence[int]) -> NDArray[np.float32]:
-    if maker.network is None:
+def _past(
+    maker: Maker, ids: Sequence[int], queries: Sequence[Sequence[int]]
+) -> NDArray[np.float32]:
+    if maker.network is not None:
+        return past_of(maker.network.front(maker.lm, ids))
+    if maker.positions is None:
         return past_array(remember_tokens(maker.lm, ids))
-    return past_of(maker.network.front(maker.lm, ids))
+    if not queries:
+        raise InputError(
+            "--positions fits to unlabelled inputs, and the train split has none beside the "
+            "demonstrations: add some, or leave it out"
+        )
+    return past_array(match_attention(maker.lm, ids, queries, maker.positions))

@@ -22,7 +22,7 @@ _ROLES = {
     "icl": "same-size-icl-cached",
     "prompt-tuning": "prompt-tuning",
 }
-_OF_RUNS = ("mend", "student", "pbft", "context")  # looks for as many runs, then again
+_OTHERS = ("mend", "student", "pbft", "context")  # looks for as many systems, then again
 _CURVES = {"monitor_divergence": "KL, nats", "monitor_cross_entropy": "cross-entropy, nats"}
 
 
@@ -34,7 +34,8 @@ def write_figures(result: Mapping[str, Any], runs: Sequence[Path], out: Path) ->
     many = len(result["shots"]) > 1
     drawn, panels = figure(7.2, 3.6, columns=2 if many else 1)
     names = [run.resolve().name for run in runs]
-    roles = _ROLES | dict(zip(names, cycle(_OF_RUNS), strict=False))
+    others = dict.fromkeys([*names, *(system["system"] for system in result["systems"])])
+    roles = dict(zip(others, cycle(_OTHERS), strict=False)) | _ROLES
     if many:
         _against(panels[0], result["systems"], "shots", "demonstrations", roles)
         panels[0].set_xticks(result["shots"])

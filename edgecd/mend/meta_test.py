@@ -7,6 +7,7 @@ import json
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,10 @@ from edgecd.files import (
     write_text,
 )
 from edgecd.mend.config import PromptTuningConfig
+from edgecd.mend.episodes import query_ids
 from edgecd.mend.evaluate import accuracies, option_scores
-from edgecd.mend.language import Front, front_of_tokens, positions_of
+from edgecd.mend.language import Front, front_of_tokens, is_encoder_decoder, positions_of
+from edgecd.mend.matching import match_attention
 from edgecd.mend.prompt_tuning import tune
 from edgecd.mend.results import summarize, table
 from edgecd.mend.tasks import MetaTask, Pair, load_partition
@@ -36,7 +39,7 @@ from edgecd.mend.train import DISTILLER, Trained, load_distiller
 SEEDS = (13, 21, 42, 87, 100)  # the paper's
 CALIBRATION_INPUTS = 50
 ROWS, RESULT, TABLE = "rows.jsonl", "meta-test.json", "table.md"
-ZERO_SHOT, ICL, PROMPT_TUNING = "zero-shot", "icl", "prompt-tuning"
+ZERO_SHOT, ICL, MATCHING, PROMPT_TUNING = "zero-shot", "icl", "matching", "prompt-tuning"
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ def meta_test(
     limit: int = 100,
     shots: Sequence[int] = (),
     prompt_steps: int = 100,
+    matching: Sequence[int] = (),
     partition: Path | None = None,
     split: str | None = None,
     data: Path | None = None,
@@ -66,7 +70,8 @@ def meta_test(
 ) -> dict[str, Any]:
     """Test distillers' contexts on their partition's test tasks; write OUT and return the result.
 
-    Beside each run: zero-shot, all demonstrations in the context, and prompt tuning on the same
+    Beside each run: zero-shot, all demonstrations in the context, the same in each number of
+    positions in `matching` (see there; default: the runs'), and prompt tuning on the same
     demonstrations (`prompt_steps`; 0 leaves it out). Every system answers the same `limit` queries
     of a task after the same demonstrations, for each seed and number of `shots` (default: that of
     the training). Results are kept as they come, and the same command goes on where it stopped.
@@ -95,10 +100,12 @@ def meta_test(
         data or (Path(facts["data"]) if facts["data"] else None),
     )
     networks = {name: one.network for name, one in zip(names, trained, strict=True)}
-    systems = _systems(lm, networks)
+    vectors = int(facts["vectors"])
+    matching = sorted(matching or [vectors])
+    systems = _systems(lm, networks, matching, max_query)
     if prompt_steps:
         systems[PROMPT_TUNING] = lambda ids, draw: _tuned(
-            lm, draw, int(facts["vectors"]), prompt_steps, out, max_query
+            lm, draw, vectors, prompt_steps, out, max_query
         )
     asked = {
         "partition": chosen.name,
@@ -109,6 +116,7 @@ def meta_test(
         "shots": list(shots),
         "max_context": max_context,
         "prompt_steps": prompt_steps,
+        "matching": list(matching),
         "runs": {name: sha256_file(run / DISTILLER) for name, run in zip(names, runs, strict=True)},
     }
     known = _open(out, fingerprint(asked), force)
@@ -135,7 +143,9 @@ def meta_test(
                 }
                 lines.write(json.dumps(known[key]) + "\n")
                 lines.flush()
-                accuracy = known[key]["accuracy_calibrated"] or known[key]["accuracy"]
+                accuracy = known[key]["accuracy_calibrated"]
+                if accuracy is None:
+                    accuracy = known[key]["accuracy"]
                 report(f"{draw.task.name}, seed {draw.seed}, {count} shots, {name}: {accuracy:.3f}")
     result = {
         "format": 1,
@@ -152,18 +162,29 @@ def meta_test(
 
 
 def _systems(
-    lm: LanguageModel, networks: Mapping[str, Any]
+    lm: LanguageModel, networks: Mapping[str, Any], matching: Sequence[int], max_query: int
 ) -> dict[str, Callable[[Sequence[int], Draw], Front]]:
     """What makes the front of each system, of the demonstrations' tokens."""
 
     def distilled(network: Any) -> Callable[[Sequence[int], Draw], Front]:
         return lambda ids, draw: network.front(lm, ids)
 
-    return {
+    systems: dict[str, Callable[[Sequence[int], Draw], Front]] = {
         ZERO_SHOT: lambda ids, draw: front_of_tokens(lm, start_ids(lm)),
         ICL: lambda ids, draw: front_of_tokens(lm, ids),
-        **{name: distilled(network) for name, network in networks.items()},
     }
+
+    def matched(positions: int, ids: Sequence[int], draw: Draw) -> Front:
+        # Where a task has no more inputs, those of the demonstrations have to do.
+        asked = [
+            query_ids(lm.text_tokenizer, pair, max_query) for pair in draw.calibration or draw.shots
+        ]
+        queries = [one.ids[: len(one.ids) - one.answer_length] for one in asked]
+        return match_attention(lm, ids, queries, positions)
+
+    if not is_encoder_decoder(lm):  # which reads the query together with the rest
+        systems |= {f"{MATCHING}-{count}": partial(matched, count) for count in matching}
+    return systems | {name: distilled(network) for name, network in networks.items()}
 
 
 def draws(

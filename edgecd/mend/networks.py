@@ -13,7 +13,7 @@ from peft import PeftModel
 from torch import nn
 from transformers import DynamicCache, PreTrainedModel
 
-from edgecd.distill.contexts import Past, start_ids
+from edgecd.distill.contexts import Past, places, start_ids
 from edgecd.distill.models import LanguageModel
 from edgecd.errors import InputError
 from edgecd.mend.language import Front, front_of_tokens, front_of_vectors
@@ -53,11 +53,11 @@ class Reader(nn.Module):
     def read_into(self, cache: DynamicCache, ids: Sequence[int], first: int, **options: Any) -> Any:
         """Read tokens, then the placeholders, the first of these at place `first`.
 
-        Rotary places are relative, so the tokens before may have negative ones; learned places are
-        those of the text. An adapter works at the placeholders alone, and the tokens are read by
-        the model as it is: what it knows of reading stays, and only the placeholders need a
-        gradient (conditional LoRA, https://arxiv.org/abs/2312.03414). Gives the body's output,
-        whose last rows are the placeholders'.
+        The tokens before may have negative places (see `places`). An adapter works at the
+        placeholders alone, and the tokens are read by the model as it is: what it knows of reading
+        stays, and only the placeholders need a gradient (conditional LoRA,
+        https://arxiv.org/abs/2312.03414). Gives the body's output, whose last rows are the
+        placeholders'.
         """
         if not isinstance(self.body, PeftModel):
             return self._read(cache, self.embedded(ids), first - len(ids), **options)
@@ -67,13 +67,9 @@ class Reader(nn.Module):
 
     def _read(self, cache: DynamicCache, embedded: torch.Tensor, first: int, **options: Any) -> Any:
         """Read embeddings [1, tokens, width], the first of them at place `first`."""
-        positions = None
-        if hasattr(self.body, "rotary_emb"):
-            places = torch.arange(first, first + embedded.shape[1])
-            positions = places[None].to(embedded.device)
         return self.body(
             inputs_embeds=embedded,
-            position_ids=positions,
+            position_ids=places(self.body, first, embedded.shape[1]),
             past_key_values=cache,
             use_cache=True,
             **options,

@@ -43,7 +43,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_context_of_each_kind_answers(world: Path) -> None:
     task = ("--task", world / "task.toml", "--max-length", 64)
     edgecd("compress", "--distiller", world / "run", *task, "--shots", 4, "--out", world / "m.st")
-    edgecd("compress", "--model", world / "model", *task, "--shots", 4, "--out", world / "n.st")
+    model = ("--model", world / "model", *task, "--shots", 4)
+    edgecd("compress", *model, "--out", world / "n.st")
+    kept = json.loads(
+        edgecd("compress", *model, "--positions", 9, "--out", world / "a.st", "--json")[0]
+    )
+    assert kept["method"] == "matching" and kept["positions"] == 9
     edgecd("export", world / "run", "--out", world / "compressor")
     shown, _ = edgecd(
         *("compress", "--distiller", world / "compressor", "--bundle", world / "bundle", *task),
@@ -57,14 +62,14 @@ def test_a_context_of_each_kind_answers(world: Path) -> None:
         *("--student", world / "model", *options, "--out", world / "tuned"),
     )
     answers = {}
-    for name in ("m.st", "d.st", "n.st", "tuned/context.safetensors", None):
+    for name in ("m.st", "d.st", "n.st", "a.st", "tuned/context.safetensors", None):
         chosen = () if name is None else ("--context", world / name)
         answers[name] = json.loads(
             edgecd("predict", world / "bundle", *chosen, *FIELDS, "--json")[0]
         )
     made, device = (answers[name]["probabilities"]["entailment"] for name in ("m.st", "d.st"))
     assert made == pytest.approx(device, abs=0.02)
-    assert answers["n.st"] != answers[None]
+    assert len({json.dumps(answers[name]) for name in ("n.st", "a.st", None)}) == 3
     inspected = json.loads(edgecd("inspect", world / "m.st", "--json")[0])
     assert inspected["shots"] == 4 and inspected["language_model"]["name"] == "model"
     edgecd("verify", world / "bundle")
@@ -97,15 +102,19 @@ def test_bench_compares_contexts_with_prompts(world: Path) -> None:
 def test_a_meta_test_goes_on_and_says_what_it_found(world: Path) -> None:
     command = (
         *("meta-test", world / "run", "--seeds", "13,21", "--limit", 6, "--prompt-steps", 2),
-        *("--shots", "2,4", "--out", world / "meta"),
+        *("--matching", "4,9", "--shots", "2,4", "--out", world / "meta"),
     )
     result = json.loads(edgecd(*command, "--json")[0])
     assert [(one["system"], one["shots"]) for one in result["systems"]] == [
         ("zero-shot", 0),
         ("icl", 2),
+        ("matching-4", 2),
+        ("matching-9", 2),
         ("run", 2),
         ("prompt-tuning", 2),
         ("icl", 4),
+        ("matching-4", 4),
+        ("matching-9", 4),
         ("run", 4),
         ("prompt-tuning", 4),
     ]
@@ -113,7 +122,8 @@ def test_a_meta_test_goes_on_and_says_what_it_found(world: Path) -> None:
     (world / "meta" / "rows.jsonl").write_text("".join(rows[:5]) + rows[5][:20])  # as after a kill
     again = json.loads(edgecd(*command, "--json")[0])
     assert again["systems"] == result["systems"]
-    assert "| run | 4 | 4 |" in (world / "meta" / "table.md").read_text()
+    table = (world / "meta" / "table.md").read_text()
+    assert "| run | 4 | 4 |" in table and "| matching-9 | 4 | 9 |" in table
     assert (world / "meta" / "accuracy.png").stat().st_size > 5_000
     _, error = edgecd(*command[:-4], "--shots", "4", "--out", world / "meta", code=2)
     assert "other options or runs" in error
@@ -134,6 +144,10 @@ def test_the_attention_of_a_distiller_is_drawn(world: Path) -> None:
     ("command", "message"),
     [
         (("compress", "--task", "T", "--out", "x.st"), "say what compresses"),
+        (
+            ("compress", "--distiller", "R", "--positions", 2, "--task", "T", "--out", "x.st"),
+            "--positions is for --model M",
+        ),
         (("train", "--method", "mend", "--out", "x"), "name a partition file"),
         (("train", "--method", "mend", "--alpha", 1, "--out", "x"), "--alpha has no meaning for"),
         (("train", "--method", "magic", "--out", "x"), "choose one of cd, pbft, mend"),
