@@ -69,6 +69,14 @@ def places(body: Any, first: int, length: int) -> torch.Tensor | None:
     return torch.arange(first, first + length, device=body.device)[None]
 
 
+def cache_of(past: Past, rows: int) -> DynamicCache:
+    """The same past for each of some rows, to be gone on from."""
+    cache = DynamicCache()  # the model's own forgets what is behind a layer's window
+    for number, layer in enumerate(past):
+        cache.update(*(part.expand(rows, -1, -1, -1) for part in layer), number)
+    return cache
+
+
 def past_array(past: Past) -> NDArray[np.float32]:
     """As a context keeps it, [layers, 2, kv_heads, positions, head_size]."""
     layers = [torch.stack([keys[0], values[0]]) for keys, values in past]

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from transformers import AutoModelForSeq2SeqLM, DynamicCache
+from transformers import AutoModelForSeq2SeqLM
 
-from edgecd.distill.contexts import Past, remember, remember_tokens
+from edgecd.distill.contexts import Past, cache_of, remember, remember_tokens
 from edgecd.distill.models import LanguageModel, find_model, load_model_config
 from edgecd.mend.encoder_decoder import answer_logits, embeddings
 
@@ -85,13 +85,12 @@ def next_token_logits(
         ids[row, : len(one.ids)] = torch.tensor(one.ids, device=device)
         real[row, : len(one.ids)] = True
         is_answer[row, len(one.ids) - one.answer_length : len(one.ids)] = True
-    cache = DynamicCache()  # the model's own forgets what is behind a layer's window
-    for layer, (keys, values) in enumerate(front):
-        rows = (len(continuations), -1, -1, -1)
-        cache.update(keys.expand(rows), values.expand(rows), layer)
     mask = torch.cat([real.new_ones(len(continuations), positions_of(front)), real], dim=1)
     states = lm.model.base_model(
-        input_ids=ids, attention_mask=mask.long(), past_key_values=cache, use_cache=True
+        input_ids=ids,
+        attention_mask=mask.long(),
+        past_key_values=cache_of(front, len(ids)),
+        use_cache=True,
     ).last_hidden_state
     targeted = (real & is_answer if answers_only else real)[:, 1:]
     logits = lm.model.get_output_embeddings()(states[:, :-1][targeted])

@@ -12,9 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from transformers import DynamicCache
 
-from edgecd.distill.contexts import Past, remember_tokens
+from edgecd.distill.contexts import Past, cache_of, remember_tokens
 from edgecd.distill.models import LanguageModel
 
 ROWS = 8
@@ -114,10 +113,7 @@ def _watch(
         for row, query in enumerate(rows):
             ids[row, : len(query)] = torch.tensor(list(query), device=device)
             real[row, : len(query)] = True
-        cache = DynamicCache()
-        for layer, (keys, values) in enumerate(past):
-            shape = (len(rows), -1, -1, -1)
-            cache.update(keys.expand(shape), values.expand(shape), layer)
+        cache = cache_of(past, len(rows))
         before = real.new_ones(len(rows), past[0][0].shape[2])
         read = lm.model.base_model(
             input_ids=ids,
