@@ -1,8 +1,9 @@
-"""A context without training: the positions that queries attend to, with values fitted to them.
+"""A context without training: a few positions that attention finds as good as all of them.
 
-Attention Matching (https://arxiv.org/abs/2602.16284) without its biases, which an ordinary cache
-has no place for. Each layer and head keeps its own positions of the demonstrations. What is fitted
-is what the attention gives for unlabelled queries, so there is a solution in closed form.
+After Attention Matching (https://arxiv.org/abs/2602.16284): each layer and head keeps those
+positions of the demonstrations that unlabelled queries attend to most, and changes their keys and
+values until its output for these queries is nearly what it is after all demonstrations. Layers are
+fitted alone, so no gradient goes through the model.
 """
 
 from __future__ import annotations
@@ -10,101 +11,113 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.masking_utils import eager_mask
 
-from edgecd.distill.contexts import Past, cache_of, remember_tokens
+from edgecd.distill.contexts import Past, cache_of, places, remember_tokens
 from edgecd.distill.models import LanguageModel
+from edgecd.errors import InputError
 
 ROWS = 8
-RIDGE = 1e-3  # of the mean square of a position's attention: how strongly values stay as they were
+STEPS = 100
+LR = 0.05  # of the standard deviation of a layer's keys, and of its values
+WATCHING = "edgecd_watching"
 
 
 @dataclass(frozen=True)
 class Watched:
-    """One layer's attention for some queries.
+    """One layer's attention, by head of keys: a row is a query's token and a head that shares it.
 
-    `weights` [rows, kv_heads, heads of each, query tokens, context + query tokens], 0 where a row
-    is padding; `values` [rows, kv_heads, context + query tokens, head_size].
+    `squares` [kv_heads, context]: the sums of the squared weights. `query` [kv_heads, rows,
+    head_size], scaled; `own_mass` [kv_heads, rows, 1]: the logarithm of what the queries' own
+    tokens weigh; `own_output` and `output` [kv_heads, rows, head_size]: what attention gives on
+    these alone, and on all.
     """
 
-    weights: torch.Tensor
-    values: torch.Tensor
+    squares: torch.Tensor
+    query: torch.Tensor
+    own_mass: torch.Tensor
+    own_output: torch.Tensor
+    output: torch.Tensor
 
 
-@torch.no_grad()
 def match_attention(
     lm: LanguageModel, ids: Sequence[int], queries: Sequence[Sequence[int]], positions: int
 ) -> Past:
     """What the model remembers of tokens, in `positions` places, for queries like `queries`.
 
-    The first token is always kept, as attention rests there. No gradient.
+    The first token is always kept, as attention rests there. No gradient. Raises InputError for a
+    model with layers that see too few tokens for it.
     """
     positions = min(positions, len(ids))
-    past = remember_tokens(lm, ids)
-    with _eager(lm):
-        chosen = _choose(lm, past, queries, positions)
-        fitted = _fit_values(lm, past, queries, chosen)
-    # A query comes right behind what is kept; distances to it stay those in the whole text.
-    moved = remember_tokens(lm, ids, positions - len(ids))
-    return [
-        (_take(keys, rows), values)
-        for (keys, _), values, rows in zip(moved, fitted, chosen, strict=True)
-    ]
-
-
-def _choose(
-    lm: LanguageModel, past: Past, queries: Sequence[Sequence[int]], positions: int
-) -> list[torch.Tensor]:
-    """By layer, [kv_heads, positions]: places with the most attention (mean square), in order."""
-    length = past[0][0].shape[2]
-    squares = [keys.new_zeros(keys.shape[1], length) for keys, _ in past]
-    for layers in _watch(lm, past, queries):
-        for number, seen in enumerate(layers):
-            squares[number] += seen.weights[..., :length].square().sum((0, 2, 3))
-    for layer in squares:
-        layer[:, 0] = torch.inf
-    return [layer.topk(positions, dim=1).indices.sort(dim=1).values for layer in squares]
-
-
-def _fit_values(
-    lm: LanguageModel, past: Past, queries: Sequence[Sequence[int]], chosen: list[torch.Tensor]
-) -> list[torch.Tensor]:
-    """By layer, [1, kv_heads, positions, head_size]: values with which attention gives the same.
-
-    Least squares over the tokens of the queries: their own share of the attention's output is
-    fixed, and what is left has to come from the chosen places.
-    """
-    length = past[0][0].shape[2]
-    kept = [_take(values, rows)[0].double() for (_, values), rows in zip(past, chosen, strict=True)]
-    products = [torch.zeros_like(one @ one.mT) for one in kept]
-    sides = [torch.zeros_like(one) for one in kept]
-    for layers in _watch(lm, past, queries):
-        for number, seen in enumerate(layers):
-            rows, heads, group, tokens, _ = seen.weights.shape
-            shape = (rows, heads, group, tokens, -1)
-            places = chosen[number][None, :, None, None].expand(shape)
-            ours, own = seen.weights[..., :length].gather(4, places), seen.weights[..., length:]
-            total = (ours.sum(-1, keepdim=True) + own.sum(-1, keepdim=True)).clamp_min(1e-30)
-            before = torch.einsum("rhgqt,rhtd->rhgqd", seen.weights, seen.values)
-            theirs = torch.einsum("rhgqt,rhtd->rhgqd", own / total, seen.values[:, :, length:])
-            design = (ours / total).transpose(0, 1).reshape(heads, -1, ours.shape[-1]).double()
-            wanted = (before - theirs).transpose(0, 1).reshape(heads, len(design[0]), -1).double()
-            products[number] += design.mT @ design
-            sides[number] += design.mT @ (wanted - design @ kept[number])
+    # A query comes right behind what is kept; distances to it are those in the whole text.
+    past = remember_tokens(lm, ids, positions - len(ids))
+    if positions == len(ids):
+        return past
+    _refuse_windows(lm, len(ids) + max(map(len, queries)))
+    batches = list(_watch(lm, past, queries, positions))
     fitted = []
-    for values, product, side in zip(kept, products, sides, strict=True):
-        size = product.diagonal(dim1=1, dim2=2).mean(1)[:, None, None]
-        ridge = RIDGE * size * torch.eye(product.shape[1], dtype=size.dtype, device=size.device)
-        fitted.append((values + torch.linalg.solve(product + ridge, side))[None].to(lm.dtype))
+    for number, (keys, values) in enumerate(past):
+        seen = [batch[number] for batch in batches]
+        squares = torch.stack([one.squares for one in seen]).sum(0)
+        squares[:, 0] = torch.inf
+        kept = squares.topk(positions, dim=1).indices.sort(dim=1).values[..., None]
+        start = [
+            part[0].gather(1, kept.expand(-1, -1, part.shape[3])).float() for part in (keys, values)
+        ]
+        names = ("query", "own_mass", "own_output", "output")
+        rows = [torch.cat([getattr(one, name) for one in seen], dim=1) for name in names]
+        found = _fit(*start, *rows)
+        fitted.append((found[0][None].to(lm.dtype), found[1][None].to(lm.dtype)))
     return fitted
 
 
+def _refuse_windows(lm: LanguageModel, length: int) -> None:
+    config = lm.model.config.get_text_config()
+    window = getattr(config, "sliding_window", None)
+    kinds = getattr(config, "layer_types", None) or ["sliding_attention"]
+    if window and window < length and "sliding_attention" in kinds:
+        raise InputError(
+            f"layers of {lm.name} see {window} tokens, and the demonstrations with a query are "
+            f"{length}: fewer demonstrations, or keep all their positions"
+        )
+
+
+def _fit(
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    query: torch.Tensor,
+    own_mass: torch.Tensor,
+    own_output: torch.Tensor,
+    output: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Keys and values [kv_heads, positions, head_size] with which attention gives `output`."""
+    parts = [part.clone().requires_grad_() for part in (keys, values)]
+    rates = [LR * float(part.std()) for part in (keys, values)]
+    optimizer = torch.optim.Adam(
+        [{"params": [part], "lr": rate} for part, rate in zip(parts, rates, strict=True)]
+    )
+    for step in range(STEPS):
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate * (1 - step / STEPS)
+        weights = torch.softmax(torch.cat([query @ parts[0].mT, own_mass], dim=-1), dim=-1)
+        found = weights[..., :-1] @ parts[1] + weights[..., -1:] * own_output
+        loss = (found - output).square().mean()
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    return parts[0].detach(), parts[1].detach()
+
+
+@torch.no_grad()
 def _watch(
-    lm: LanguageModel, past: Past, queries: Sequence[Sequence[int]]
+    lm: LanguageModel, past: Past, queries: Sequence[Sequence[int]], place: int
 ) -> Iterator[list[Watched]]:
-    """The attention of every layer, for some queries at a time."""
-    device, heads = lm.model.device, past[0][0].shape[1]
+    """The attention of every layer, for some queries at a time, the first token at `place`."""
+    device = lm.model.device
     ordered = sorted(queries, key=len)
     for start in range(0, len(ordered), ROWS):
         rows = ordered[start : start + ROWS]
@@ -113,35 +126,55 @@ def _watch(
         for row, query in enumerate(rows):
             ids[row, : len(query)] = torch.tensor(list(query), device=device)
             real[row, : len(query)] = True
-        cache = cache_of(past, len(rows))
         before = real.new_ones(len(rows), past[0][0].shape[2])
-        read = lm.model.base_model(
-            input_ids=ids,
-            attention_mask=torch.cat([before, real], dim=1).long(),
-            past_key_values=cache,
-            use_cache=True,
-            output_attentions=True,
-        )
-        yield [
-            Watched(
-                weights.float().unflatten(1, (heads, -1)) * real[:, None, None, :, None],
-                kept.values.float(),
+        with _watching(lm, real) as seen:
+            lm.model.base_model(
+                input_ids=ids,
+                attention_mask=torch.cat([before, real], dim=1).long(),
+                position_ids=places(lm.model.base_model, place, ids.shape[1]),
+                past_key_values=cache_of(past, len(rows)),
+                use_cache=True,
             )
-            for weights, kept in zip(read.attentions, cache.layers, strict=True)
-        ]
-
-
-def _take(array: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-    """Rows [kv_heads, positions] of [1, kv_heads, tokens, head_size]."""
-    return array.gather(2, rows[None, :, :, None].expand(1, -1, -1, array.shape[3]))
+        yield seen
 
 
 @contextmanager
-def _eager(lm: LanguageModel) -> Iterator[None]:
-    """Attention that tells its weights, which the fast ones do not."""
+def _watching(lm: LanguageModel, real: torch.Tensor) -> Iterator[list[Watched]]:
+    """Attention that notes what each layer does at the `real` tokens [rows, tokens]."""
+    seen: list[Watched] = []
+
+    def attend(
+        module: Any,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        scaling: float | None = None,
+        **options: Any,
+    ) -> tuple[torch.Tensor, None]:
+        del module, options
+        heads, tokens = key.shape[1], query.shape[2]
+        scale = query.shape[3] ** -0.5 if scaling is None else scaling
+        # [rows, heads of keys, heads that share one, tokens, head_size]
+        asked = torch.unflatten(query.float(), 1, (heads, -1)) * scale
+        logits = asked @ key[:, :, None].float().mT
+        if attention_mask is not None:
+            logits = logits + attention_mask[:, :, None, :, : key.shape[2]]
+        weights = torch.softmax(logits, dim=-1)
+        output = weights @ value[:, :, None].float()
+        own = logits[..., -tokens:]
+        squares = (weights[..., :-tokens].square() * real[:, None, None, :, None]).sum((0, 2, 3))
+        own_output = torch.softmax(own, dim=-1) @ value[:, :, None, -tokens:].float()
+        parts = (asked, own.logsumexp(-1, keepdim=True), own_output, output)
+        rows = (part.permute(1, 0, 3, 2, 4)[:, real].flatten(1, 2) for part in parts)
+        seen.append(Watched(squares, *rows))
+        return output.flatten(1, 2).transpose(1, 2).to(query.dtype).contiguous(), None
+
     before = lm.model.config._attn_implementation
-    lm.model.set_attn_implementation("eager")
+    AttentionInterface.register(WATCHING, attend)
+    AttentionMaskInterface.register(WATCHING, eager_mask)
+    lm.model.set_attn_implementation(WATCHING)
     try:
-        yield
+        yield seen
     finally:
         lm.model.set_attn_implementation(before)
