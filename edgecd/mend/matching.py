@@ -23,6 +23,7 @@ from edgecd.errors import InputError
 
 ROWS = 8
 STEPS = 100
+STEP_ROWS = 1024
 LR = 0.05  # of the standard deviation of a layer's keys, and of its values
 WATCHING = "edgecd_watching"
 
@@ -100,12 +101,15 @@ def _fit(
     optimizer = torch.optim.Adam(
         [{"params": [part], "lr": rate} for part, rate in zip(parts, rates, strict=True)]
     )
+    chance = torch.Generator().manual_seed(0)
     for step in range(STEPS):
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * (1 - step / STEPS)
-        weights = torch.softmax(torch.cat([query @ parts[0].mT, own_mass], dim=-1), dim=-1)
-        found = weights[..., :-1] @ parts[1] + weights[..., -1:] * own_output
-        loss = (found - output).square().mean()
+        some = torch.randperm(query.shape[1], generator=chance)[:STEP_ROWS].to(query.device)
+        logits = torch.cat([query[:, some] @ parts[0].mT, own_mass[:, some]], dim=-1)
+        weights = torch.softmax(logits, dim=-1)
+        found = weights[..., :-1] @ parts[1] + weights[..., -1:] * own_output[:, some]
+        loss = (found - output[:, some]).square().mean()
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
