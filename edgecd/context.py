@@ -26,7 +26,7 @@ from edgecd.prompts import PromptTemplate
 FORMAT = 1
 METADATA = "edgecd"
 PRECISIONS = ("int8", "fp16")
-METHODS = ("none", "matching", "mend", "hypertuning", "gist", "prompt-tuning")
+METHODS = ("none", "mend", "hypertuning", "gist", "prompt-tuning", "matching")
 
 # Far above any real file.
 MAX_BYTES = 1 << 30
