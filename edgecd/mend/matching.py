@@ -51,14 +51,16 @@ def match_attention(
     """What the model remembers of tokens, in `positions` places, for queries like `queries`.
 
     The first token is always kept, as attention rests there. No gradient. Raises InputError for a
-    model with layers that see too few tokens for it.
+    model whose places are learned, or with layers that see too few tokens.
     """
     positions = min(positions, len(ids))
     # A query comes right behind what is kept; distances to it are those in the whole text.
     past = remember_tokens(lm, ids, positions - len(ids))
     if positions == len(ids):
         return past
-    _refuse_windows(lm, len(ids) + max(map(len, queries)))
+    why = why_not(lm, len(ids) + max(map(len, queries)))
+    if why is not None:
+        raise InputError(f"{why}: keep all positions of the demonstrations")
     batches = list(_watch(lm, past, queries, positions))
     fitted = []
     for number, (keys, values) in enumerate(past):
@@ -76,15 +78,19 @@ def match_attention(
     return fitted
 
 
-def _refuse_windows(lm: LanguageModel, length: int) -> None:
+def why_not(lm: LanguageModel, length: int) -> str | None:
+    """Why a context for prompts of `length` tokens in all cannot be matched; None where it can."""
+    if not hasattr(lm.model.base_model, "rotary_emb"):
+        return (
+            f"{lm.name} learned its places, and after fewer positions a query would stand at "
+            "others than it did"
+        )
     config = lm.model.config.get_text_config()
     window = getattr(config, "sliding_window", None)
     kinds = getattr(config, "layer_types", None) or ["sliding_attention"]
     if window and window < length and "sliding_attention" in kinds:
-        raise InputError(
-            f"layers of {lm.name} see {window} tokens, and the demonstrations with a query are "
-            f"{length}: fewer demonstrations, or keep all their positions"
-        )
+        return f"layers of {lm.name} see {window} tokens, and a whole prompt has {length}"
+    return None
 
 
 def _fit(
@@ -139,7 +145,8 @@ def _watch(
                 past_key_values=cache_of(past, len(rows)),
                 use_cache=True,
             )
-        yield seen
+        yield list(seen)
+        seen.clear()  # the registry of attentions keeps the last one
 
 
 @contextmanager

@@ -29,8 +29,8 @@ from edgecd.files import (
 from edgecd.mend.config import PromptTuningConfig
 from edgecd.mend.episodes import query_ids
 from edgecd.mend.evaluate import accuracies, option_scores
-from edgecd.mend.language import Front, front_of_tokens, is_encoder_decoder, positions_of
-from edgecd.mend.matching import match_attention
+from edgecd.mend.language import Front, front_of_tokens, positions_of
+from edgecd.mend.matching import match_attention, why_not
 from edgecd.mend.prompt_tuning import tune
 from edgecd.mend.results import summarize, table
 from edgecd.mend.tasks import MetaTask, Pair, load_partition
@@ -71,12 +71,12 @@ def meta_test(
     """Test distillers' contexts on their partition's test tasks; write OUT and return the result.
 
     Beside each run: zero-shot, all demonstrations in the context, the same in each number of
-    positions in `matching` (see there; default: the runs'), and prompt tuning on the same
-    demonstrations (`prompt_steps`; 0 leaves it out). Every system answers the same `limit` queries
-    of a task after the same demonstrations, for each seed and number of `shots` (default: that of
-    the training). Results are kept as they come, and the same command goes on where it stopped.
-    Raises InputError for runs of different language models, and for an OUT of another test unless
-    `force`.
+    positions in `matching` (default: the runs'; where `match_attention` can), and prompt tuning on
+    the same demonstrations (`prompt_steps`; 0 leaves it out). Every system answers the same `limit`
+    queries of a task after the same demonstrations, for each seed and number of `shots` (default:
+    that of the training). Results are kept as they come, and the same command goes on where it
+    stopped. Raises InputError for runs of different language models, and for an OUT of another test
+    unless `force`.
     """
     if not runs:
         raise InputError("name at least one run of --method mend or hypertuning")
@@ -102,6 +102,10 @@ def meta_test(
     networks = {name: one.network for name, one in zip(names, trained, strict=True)}
     vectors = int(facts["vectors"])
     matching = sorted(matching or [vectors])
+    unmatched = why_not(lm, max_context + max_query)
+    if unmatched is not None:
+        report(f"without {MATCHING}: {unmatched}")
+        matching = []
     systems = _systems(lm, networks, matching, max_query)
     if prompt_steps:
         systems[PROMPT_TUNING] = lambda ids, draw: _tuned(
@@ -182,8 +186,7 @@ def _systems(
         queries = [one.ids[: len(one.ids) - one.answer_length] for one in asked]
         return match_attention(lm, ids, queries, positions)
 
-    if not is_encoder_decoder(lm):  # which reads the query together with the rest
-        systems |= {f"{MATCHING}-{count}": partial(matched, count) for count in matching}
+    systems |= {f"{MATCHING}-{count}": partial(matched, count) for count in matching}
     return systems | {name: distilled(network) for name, network in networks.items()}
 
 

@@ -40,7 +40,6 @@ def error(lm: LanguageModel, front: Front, queries: list[list[int]]) -> float:
     return float((answers[0] - answers[1]).square().mean().sqrt())
 
 
-# Learned places (OPT, GPT-2) are not relative: a query after fewer positions has others.
 @pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3", "mistral"])
 def test_a_few_fitted_positions_answer_new_queries_better(
     family: tiny.Family, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -66,7 +65,17 @@ def test_all_positions_are_the_demonstrations_themselves(
     assert error(lm, match_attention(lm, IDS, QUERIES, len(IDS) + 9), QUERIES) < 1e-4
 
 
-def test_layers_that_see_few_tokens_are_refused(tmp_path: Path) -> None:
-    lm = language_model(tmp_path / "model", "gemma3_text")
-    with pytest.raises(InputError, match="see 8 tokens"):
+@pytest.mark.parametrize(
+    ("family", "message"),
+    [
+        ("gemma3_text", "see 8 tokens"),
+        ("opt", "learned its places"),
+        ("gpt2", "learned its places"),
+    ],
+)
+def test_models_that_it_does_not_fit_are_refused(
+    family: tiny.Family, message: str, tmp_path: Path
+) -> None:
+    lm = language_model(tmp_path / "model", family)
+    with pytest.raises(InputError, match=message):
         match_attention(lm, IDS, QUERIES, 8)
