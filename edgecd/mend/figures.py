@@ -22,7 +22,8 @@ _ROLES = {
     "icl": "same-size-icl-cached",
     "prompt-tuning": "prompt-tuning",
 }
-_OTHERS = ("mend", "student", "pbft", "context")  # looks for as many systems, then again
+_OF_RUNS = ("mend", "student", "pbft")  # looks for as many runs, then again
+_MATCHING = "context"
 _CURVES = {"monitor_divergence": "KL, nats", "monitor_cross_entropy": "cross-entropy, nats"}
 
 
@@ -34,8 +35,8 @@ def write_figures(result: Mapping[str, Any], runs: Sequence[Path], out: Path) ->
     many = len(result["shots"]) > 1
     drawn, panels = figure(7.2, 3.6, columns=2 if many else 1)
     names = [run.resolve().name for run in runs]
-    others = dict.fromkeys([*names, *(system["system"] for system in result["systems"])])
-    roles = dict(zip(others, cycle(_OTHERS), strict=False)) | _ROLES
+    roles = {system["system"]: _MATCHING for system in result["systems"]}
+    roles |= dict(zip(names, cycle(_OF_RUNS), strict=False)) | _ROLES
     if many:
         _against(panels[0], result["systems"], "shots", "demonstrations", roles)
         panels[0].set_xticks(result["shots"])
@@ -65,8 +66,8 @@ def _against(
             continue
         places = [system[key] for system in own]
         if key == "positions":  # as many for most systems: a little apart, or they hide each other
-            apart = 1 + 0.05 * list(roles).index(name)
-            places = [place * apart for place in places]
+            before = list(dict.fromkeys(one["system"] for one in systems if one[key] == places[0]))
+            places = [place * 1.05 ** before.index(name) for place in places]
         panel.errorbar(
             places,
             [system["accuracy"] for system in own],

@@ -93,6 +93,7 @@ def why_not(lm: LanguageModel, length: int) -> str | None:
     return None
 
 
+@torch.enable_grad()
 def _fit(
     keys: torch.Tensor,
     values: torch.Tensor,

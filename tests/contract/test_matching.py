@@ -47,7 +47,8 @@ def test_a_few_fitted_positions_answer_new_queries_better(
     lm = language_model(tmp_path / "model", family)
     known, new = QUERIES[:200], QUERIES[200:]
     implementation = lm.model.config._attn_implementation
-    fitted = match_attention(lm, IDS, known, 24)
+    with torch.no_grad():  # as a caller may have it
+        fitted = match_attention(lm, IDS, known, 24)
     assert all(keys.shape[2] == values.shape[2] == 24 for keys, values in fitted)
     assert lm.model.config._attn_implementation == implementation
     monkeypatch.setattr(matching, "STEPS", 0)  # keys and values as they were
