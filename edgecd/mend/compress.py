@@ -90,7 +90,7 @@ def compress(
     given = [(example.fields, str(example.label)) for example in demonstrations]
     inputs = calibration_inputs(train, given, seed)
     started = time.monotonic()
-    past = _past(maker, ids, _queries(scorer, inputs[:FITTED_INPUTS], max_length))
+    past = _past(maker, ids, scorer, inputs, max_length)
     context = make_context(
         scorer,
         past,
@@ -156,15 +156,20 @@ def _maker(distiller: Path | None, model: str | None, positions: int | None, dev
 
 @torch.no_grad()
 def _past(
-    maker: Maker, ids: Sequence[int], queries: Sequence[Sequence[int]]
+    maker: Maker,
+    ids: Sequence[int],
+    scorer: Scorer,
+    inputs: Sequence[Mapping[str, str]],
+    max_length: int,
 ) -> NDArray[np.float32]:
     if maker.network is not None:
         return past_of(maker.network.front(maker.lm, ids))
     if maker.positions is None:
         return past_array(remember_tokens(maker.lm, ids))
-    if not queries:
+    if not inputs:
         raise InputError(
             "--positions fits to unlabelled inputs, and the train split has none beside the "
             "demonstrations: add some, or leave it out"
         )
+    queries = _queries(scorer, inputs[:FITTED_INPUTS], max_length)
     return past_array(match_attention(maker.lm, ids, queries, maker.positions))

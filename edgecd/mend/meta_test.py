@@ -32,7 +32,7 @@ from edgecd.mend.evaluate import accuracies, option_scores
 from edgecd.mend.language import Front, front_of_tokens, positions_of
 from edgecd.mend.matching import match_attention, why_not
 from edgecd.mend.prompt_tuning import tune
-from edgecd.mend.results import summarize, table
+from edgecd.mend.results import counted_accuracy, summarize, table
 from edgecd.mend.tasks import MetaTask, Pair, load_partition
 from edgecd.mend.train import DISTILLER, Trained, load_distiller
 
@@ -90,7 +90,8 @@ def meta_test(
         raise InputError("the runs are of different language models: test each on its own")
     lm = trained[0].lm
     names = [run.resolve().name for run in runs]
-    if len(set(names)) < len(names) or {ZERO_SHOT, ICL, PROMPT_TUNING} & set(names):
+    taken = {name for name in names if name.startswith(f"{MATCHING}-")}
+    if len(set(names)) < len(names) or taken or {ZERO_SHOT, ICL, PROMPT_TUNING} & set(names):
         raise InputError(f"two systems have one name among {', '.join(names)}: rename a run folder")
     shots = sorted(shots or [int(facts["shots"])])
     max_context, max_query = int(facts["max_context"]), int(facts["max_query"])
@@ -147,9 +148,7 @@ def meta_test(
                 }
                 lines.write(json.dumps(known[key]) + "\n")
                 lines.flush()
-                accuracy = known[key]["accuracy_calibrated"]
-                if accuracy is None:
-                    accuracy = known[key]["accuracy"]
+                accuracy = counted_accuracy(known[key])
                 report(f"{draw.task.name}, seed {draw.seed}, {count} shots, {name}: {accuracy:.3f}")
     result = {
         "format": 1,

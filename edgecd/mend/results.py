@@ -32,12 +32,12 @@ def summarize(
             {
                 "system": name,
                 "shots": shots,
-                "accuracy": mean(map(_accuracy, own)),
+                "accuracy": mean(map(counted_accuracy, own)),
                 "accuracy_uncalibrated": mean(row["accuracy"] for row in own),
                 "accuracy_sd_over_seeds": _spread(own),
                 "positions": mean(row["positions"] for row in own),
                 "tasks": {
-                    task: mean(_accuracy(row) for row in own if row["task"] == task)
+                    task: mean(counted_accuracy(row) for row in own if row["task"] == task)
                     for task in dict.fromkeys(row["task"] for row in own)
                 },
             }
@@ -106,7 +106,7 @@ def _differences(
     by_system: dict[tuple[str, int], dict[tuple[str, int], float]] = {}
     for row in rows:
         place = by_system.setdefault((row["system"], row["shots"]), {})
-        place[row["task"], row["seed"]] = _accuracy(row)
+        place[row["task"], row["seed"]] = counted_accuracy(row)
     for (name, shots), own in by_system.items():
         for baseline in baselines:
             theirs = by_system.get((baseline, shots)) or by_system.get((baseline, 0), {})
@@ -125,7 +125,8 @@ def _differences(
             }
 
 
-def _accuracy(row: Mapping[str, Any]) -> float:
+def counted_accuracy(row: Mapping[str, Any]) -> float:
+    """The calibrated accuracy of a row, or the plain one where there is none."""
     calibrated = row["accuracy_calibrated"]
     return float(row["accuracy"] if calibrated is None else calibrated)
 
@@ -134,4 +135,6 @@ def _spread(rows: Sequence[Mapping[str, Any]]) -> float | None:
     seeds = sorted({row["seed"] for row in rows})
     if len(seeds) < 2:
         return None
-    return stdev(mean(_accuracy(row) for row in rows if row["seed"] == seed) for seed in seeds)
+    return stdev(
+        mean(counted_accuracy(row) for row in rows if row["seed"] == seed) for seed in seeds
+    )
