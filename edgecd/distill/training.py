@@ -164,7 +164,7 @@ def predict_logits(
     order = sorted(range(len(prompts)), key=lambda place: len(prompts[place]))
     for start in range(0, len(order), batch_size):
         places = order[start : start + batch_size]
-        inputs, mask = _pad([prompts[place] for place in places], pad_id, _device(model))
+        inputs, mask = pad_rows([prompts[place] for place in places], pad_id, _device(model))
         logits = model(input_ids=inputs, attention_mask=mask).logits.float().cpu().numpy()
         rows |= dict(zip(places, logits, strict=True))
     model.train(was_training)
@@ -228,7 +228,7 @@ def _loss(
     model: Any, rows: Sequence[Item], schedule: Schedule, batch_size: int, pad_id: int
 ) -> torch.Tensor:
     device = _device(model)
-    inputs, mask = _pad([item.ids for item in rows], pad_id, device)
+    inputs, mask = pad_rows([item.ids for item in rows], pad_id, device)
     wide = torch.autocast(device.type, torch.bfloat16) if schedule.autocast else nullcontext()
     with wide:
         logits = model(input_ids=inputs, attention_mask=mask).logits
@@ -274,9 +274,10 @@ def _batches(
         epoch += 1
 
 
-def _pad(
+def pad_rows(
     prompts: Sequence[Sequence[int]], pad_id: int, device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor]:
+    """(input ids, attention mask), [prompts, length of the longest], right padded."""
     width = max(len(prompt) for prompt in prompts)
     inputs = torch.full((len(prompts), width), pad_id)
     mask = torch.zeros(len(prompts), width, dtype=torch.long)

@@ -19,6 +19,7 @@ from transformers.masking_utils import eager_mask
 
 from edgecd.distill.contexts import Past, cache_of, places, remember_tokens
 from edgecd.distill.models import LanguageModel
+from edgecd.distill.training import pad_rows
 from edgecd.errors import InputError
 
 ROWS = 8
@@ -128,15 +129,11 @@ def _watch(
     lm: LanguageModel, past: Past, queries: Sequence[Sequence[int]], place: int
 ) -> Iterator[list[Watched]]:
     """The attention of every layer, for some queries at a time, the first token at `place`."""
-    device = lm.model.device
     ordered = sorted(queries, key=len)
     for start in range(0, len(ordered), ROWS):
         rows = ordered[start : start + ROWS]
-        ids = torch.zeros(len(rows), len(rows[-1]), dtype=torch.long, device=device)
-        real = torch.zeros_like(ids, dtype=torch.bool)
-        for row, query in enumerate(rows):
-            ids[row, : len(query)] = torch.tensor(list(query), device=device)
-            real[row, : len(query)] = True
+        ids, mask = pad_rows(rows, 0, lm.model.device)
+        real = mask.bool()
         before = real.new_ones(len(rows), past[0][0].shape[2])
         with _watching(lm, real) as seen:
             lm.model.base_model(
