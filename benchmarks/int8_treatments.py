@@ -20,7 +20,6 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from edgecd.encoding import constant_prefix
 from edgecd.export import parity
 from edgecd.export.calibrate import calibrate, make_feeds
 from edgecd.export.graph import write_graph
@@ -28,10 +27,11 @@ from edgecd.export.precondition import smooth, spread
 from edgecd.export.quantize import INT4_TREATMENTS, Treatment, int8_treatments, quantize, rounder
 from edgecd.export.run_folder import RunFolder, load_run
 from edgecd.export.stack import read_stack
-from edgecd.machine import describe_machine, load_average
-from edgecd.metrics import bootstrap_interval
+from edgecd.host.machine import describe_machine, load_average
 from edgecd.runtime.session import open_session
-from edgecd.tasks import load_task, read_split
+from edgecd.tasks.encoding import constant_prefix
+from edgecd.tasks.metrics import bootstrap_interval
+from edgecd.tasks.task import load_task, read_split
 
 DYNAMIC = Treatment("dynamic", "")
 LENGTHS = (16, 64, 256)

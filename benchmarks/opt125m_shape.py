@@ -15,8 +15,8 @@ from pathlib import Path
 import torch
 from transformers import AutoTokenizer, OPTConfig, OPTForSequenceClassification
 
-from edgecd.distill.student import save_checkpoint
 from edgecd.files import new_folder, read_json, write_json
+from edgecd.training.student import save_checkpoint
 
 
 def main() -> None:

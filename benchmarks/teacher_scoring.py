@@ -15,18 +15,18 @@ import time
 import numpy as np
 import torch
 
-from edgecd.demonstrations import draw_demonstrations
-from edgecd.distill.models import load_language_model, pick_dtype
-from edgecd.distill.teacher import (
+from edgecd.lm.models import load_language_model, pick_dtype
+from edgecd.lm.scorer import (
     context_ids,
     label_logits,
     make_scorer,
     read_context,
     score_queries,
 )
-from edgecd.encoding import encode_prompt
-from edgecd.metrics import log_softmax
-from edgecd.tasks import load_task, read_split
+from edgecd.tasks.demonstrations import draw_demonstrations
+from edgecd.tasks.encoding import encode_prompt
+from edgecd.tasks.metrics import log_softmax
+from edgecd.tasks.task import load_task, read_split
 
 
 def main() -> None:

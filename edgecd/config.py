@@ -13,7 +13,7 @@ from typing import Any, TypeVar, overload
 
 from edgecd.errors import InputError
 from edgecd.files import read_toml
-from edgecd.tasks import check_keys
+from edgecd.tasks.task import check_keys
 
 METHODS = ("cd", "pbft")
 ADAPTERS = ("lora", "bitfit", "full")

@@ -14,9 +14,11 @@ import sys
 import time
 from pathlib import Path
 
-from edgecd.distill import train, training  # noqa: F401  (imported once, before any fork)
-from edgecd.sweep import cell, process, run
+from edgecd.host import lock as process
+from edgecd.sweep import cell, run
 from edgecd.sweep.suite import Suite, load_suite
+from edgecd.training import distil as train  # noqa: F401  (imported once, before any fork)
+from edgecd.training import loop as training
 
 
 def run_child(folder: Path, threads: int, lock: object) -> int:

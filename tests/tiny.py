@@ -100,8 +100,8 @@ def tiny_tokenizer(bos: bool = False) -> PreTrainedTokenizerFast:
 
 def started(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
     """The tokenizer as training leaves it: every prompt begins with a start token and a newline."""
-    from edgecd.distill.models import LanguageModel
-    from edgecd.distill.student import add_start
+    from edgecd.lm.models import LanguageModel
+    from edgecd.training.student import add_start
 
     add_start(LanguageModel("tiny", None, tokenizer, ""))  # type: ignore[arg-type]
     return tokenizer

@@ -18,17 +18,17 @@ import numpy as np
 import torch
 
 from edgecd import Predictor
-from edgecd.context import read_context
-from edgecd.distill.contexts import prefix_of
-from edgecd.distill.models import load_language_model
-from edgecd.distill.teacher import make_scorer, score_queries
-from edgecd.encoding import encode_prompt
+from edgecd.contexts.compress import compress
 from edgecd.export.compressor import export_compressor
 from edgecd.export.language_model import export_language_model
 from edgecd.files import read_json, write_json
-from edgecd.mend.compress import compress
+from edgecd.formats.context import read_context
+from edgecd.lm.models import load_language_model
+from edgecd.lm.past import prefix_of
+from edgecd.lm.scorer import make_scorer, score_queries
 from edgecd.runtime.compress import compress_here
-from edgecd.tasks import load_task, read_split
+from edgecd.tasks.encoding import encode_prompt
+from edgecd.tasks.task import load_task, read_split
 
 LOADS = 30
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from pydoc_data.topics import topics
 
 from edgecd.files import write_text
-from edgecd.readers import read_rows
+from edgecd.tasks.readers import read_rows
 
 CHARACTERS = 2_800
 

@@ -19,11 +19,11 @@ from prompts import Prompts, exact, read_prompts
 from summary import latency, quality, table
 from systems import OPTIMUM, PEERS, REFERENCE, System, bundle_system
 
-from edgecd.bench.peers.rows import labels_of
-from edgecd.bundle import read_manifest
+from edgecd.bench.systems.peer import labels_of
 from edgecd.errors import EdgecdError, InputError
 from edgecd.files import fingerprint, write_json
-from edgecd.machine import describe_machine
+from edgecd.formats.bundle import read_manifest
+from edgecd.host.machine import describe_machine
 from edgecd.runtime.predictor import load_tokenizer
 
 

@@ -24,7 +24,7 @@ from optimum.onnxruntime import ORTModelForSequenceClassification
 
 from edgecd.bench.peers.checkpoint import load_classifier
 from edgecd.errors import CheckFailed, EdgecdError
-from edgecd.manifest import MODEL, Manifest
+from edgecd.formats.manifest import MODEL, Manifest
 from edgecd.runtime.predictor import Predictor
 from edgecd.runtime.verify import tolerance
 

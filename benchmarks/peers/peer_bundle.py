@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edgecd.encoding import Encoded
 from edgecd.runtime.predictor import Predictor
+from edgecd.tasks.encoding import Encoded
 
 PACKAGE = "onnxruntime"
 IMPORTS = ("onnxruntime", "tokenizers")

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from edgecd.processes import environment
+from edgecd.host.processes import environment
 
 HERE = Path(__file__).resolve().parent
 WORKER = HERE / "worker.py"

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from edgecd.encoding import encode_prompt, token_ids
 from edgecd.errors import InputError
-from edgecd.manifest import Manifest
-from edgecd.readers import read_rows
+from edgecd.formats.manifest import Manifest
+from edgecd.tasks.encoding import encode_prompt, token_ids
+from edgecd.tasks.readers import read_rows
 
 
 @dataclass(frozen=True)

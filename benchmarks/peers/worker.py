@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from edgecd.bench.peers.rows import import_runtime, runtime_version
+from edgecd.bench.systems.peer import import_runtime, runtime_version
 from edgecd.errors import EdgecdError
-from edgecd.memory import peak_rss_bytes
+from edgecd.host.memory import peak_rss_bytes
 
 UNAVAILABLE = 3
 

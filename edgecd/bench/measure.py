@@ -9,9 +9,9 @@ from typing import Any
 
 from edgecd.errors import InputError
 from edgecd.files import read_json, write_json
-from edgecd.processes import ending, last_words, run_module
+from edgecd.host.processes import ending, last_words, run_module
 
-WORKER, PROMPT_MODELS = "edgecd.bench.worker", "edgecd.bench.prompt_models"
+WORKER, PROMPT_MODELS = "edgecd.bench.worker", "edgecd.bench.systems.prompt_models"
 
 
 def measure(

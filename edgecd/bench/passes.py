@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from edgecd.bench import peers
-from edgecd.bench.kept import Kept
+from edgecd.bench.ledger import Kept
 from edgecd.bench.measure import PROMPT_MODELS, measure, run
 from edgecd.bench.plan import conversion_specs
-from edgecd.bench.rows import Measured
-from edgecd.bench.systems import System
-from edgecd.machine import load_average
+from edgecd.bench.report.rows import Measured
+from edgecd.bench.systems.choose import System
+from edgecd.host.machine import load_average
 
 EVALUATION = "evaluation"
 

@@ -7,17 +7,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from edgecd.bench.data import (
+from edgecd.bench.systems.choose import ONNX, TORCH, ZERO_SHOT, Prompts, System
+from edgecd.errors import InputError
+from edgecd.files import read_json
+from edgecd.formats.bundle import read_manifest
+from edgecd.tasks.demonstrations import Shot, calibration_inputs
+from edgecd.tasks.evaluation import (
     EvalSet,
     demonstrations_for,
     draw_shots,
 )
-from edgecd.bench.systems import ONNX, TORCH, ZERO_SHOT, Prompts, System
-from edgecd.bundle import read_manifest
-from edgecd.demonstrations import Shot, calibration_inputs
-from edgecd.errors import InputError
-from edgecd.files import read_json
-from edgecd.tasks import Task, read_split
+from edgecd.tasks.task import Task, read_split
 
 WARMUP_CALLS = {True: 1, False: 3}  # by whether the demonstrations are read for each query
 TIMED_CALLS = {True: 24, False: 90}

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgecd.bench import peers as other_runtimes
-from edgecd.bench.data import EvalSet, check_bundle, check_context, evaluation_sets
-from edgecd.bench.kept import open_kept
+from edgecd.bench.ledger import open_kept
 from edgecd.bench.passes import convert, measure_all
 from edgecd.bench.plan import (
     FEW_SHOTS,
@@ -18,22 +17,23 @@ from edgecd.bench.plan import (
     make_specs,
     refuse_empty_prompts,
 )
-from edgecd.bench.publish import write_reports
-from edgecd.bench.report import verdict
-from edgecd.bench.rows import Measured, find_reference, make_rows, noise
-from edgecd.bench.systems import (
+from edgecd.bench.report.markdown import verdict
+from edgecd.bench.report.rows import Measured, find_reference, make_rows, noise
+from edgecd.bench.report.write import write_reports
+from edgecd.bench.systems.choose import (
     Prompts,
     choose_roles,
     choose_runtimes,
     known_models,
     list_systems,
 )
-from edgecd.bundle import read_manifest
-from edgecd.demonstrations import Shot
 from edgecd.errors import InputError
 from edgecd.files import fingerprint
-from edgecd.machine import describe_machine, fast_dtype, usable_cores
-from edgecd.tasks import Task
+from edgecd.formats.bundle import read_manifest
+from edgecd.host.machine import describe_machine, fast_dtype, usable_cores
+from edgecd.tasks.demonstrations import Shot
+from edgecd.tasks.evaluation import EvalSet, check_bundle, check_context, evaluation_sets
+from edgecd.tasks.task import Task
 
 SCHEMA = 1
 ROUNDS, DRAWS = 3, 3

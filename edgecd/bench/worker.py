@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgecd.bench.energy import energy_j, spent_j
-from edgecd.manifest import CONTEXT
-from edgecd.memory import peak_rss_bytes
-from edgecd.processes import end_with_parent, run_spec
+from edgecd.formats.manifest import CONTEXT
+from edgecd.host.energy import energy_j, spent_j
+from edgecd.host.memory import peak_rss_bytes
+from edgecd.host.processes import end_with_parent, run_spec
 
 Fields = Mapping[str, str]
 Shots = Sequence[tuple[Fields, str]]
@@ -129,10 +129,10 @@ def _load(spec: Mapping[str, Any]) -> Loaded:
 
         return peers.load(spec)
     if runtime == "onnxruntime":
-        from edgecd.bench import onnx_prompt
+        from edgecd.bench.systems import onnx_prompt
 
         return onnx_prompt.load(spec)
-    from edgecd.bench import icl  # PyTorch comes in here
+    from edgecd.bench.systems import torch_prompt as icl  # PyTorch comes in here
 
     return icl.load(spec, import_ms=(time.perf_counter() - started) * 1e3)
 

@@ -43,7 +43,7 @@ def demo(
 def tasks(as_json: Json = False) -> None:
     """The built-in tasks, and what each needs."""
     from edgecd.console import Console
-    from edgecd.tasks import builtin_tasks
+    from edgecd.tasks.task import builtin_tasks
 
     rows = [
         {
@@ -62,7 +62,7 @@ def tasks(as_json: Json = False) -> None:
 def doctor(as_json: Json = False) -> None:
     """What this machine has: processor, memory, providers, versions."""
     from edgecd.console import Console
-    from edgecd.machine import describe_machine
+    from edgecd.host.machine import describe_machine
 
     result = describe_machine()
     print_result(as_json, result, lambda: Console(False).facts(result))

@@ -82,7 +82,7 @@ def export(
                     "with neither --trim-vocab nor another --exporter"
                 )
             from edgecd.export.language_model import export_language_model
-            from edgecd.tasks import load_task
+            from edgecd.tasks.task import load_task
 
             result = export_language_model(
                 str(run),
@@ -180,14 +180,14 @@ def inspect(
 
         for module, extra in (("torch", "train"), ("matplotlib", "report")):
             require(module, extra)
-        from edgecd.mend.attention import show_attention
-        from edgecd.tasks import load_task
+        from edgecd.contexts.attention import show_attention
+        from edgecd.tasks.task import load_task
 
         facts = show_attention(bundle, load_task(task), out, shots, seed)
         print_result(as_json, facts, lambda: Console(False).facts(facts))
         return
     if bundle.is_file():
-        from edgecd.context import describe_context
+        from edgecd.formats.context import describe_context
 
         facts = describe_context(bundle)
         print_result(as_json, facts, lambda: Console(False).facts(facts))

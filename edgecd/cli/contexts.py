@@ -41,10 +41,10 @@ def compress(
     as_json: Json = False,
 ) -> None:
     """Turn a task's demonstrations into a context file, for a bundle of its language model."""
-    from edgecd.compressor import is_compressor
     from edgecd.console import Console
     from edgecd.errors import InputError, require
-    from edgecd.tasks import load_task
+    from edgecd.formats.compressor import is_compressor
+    from edgecd.tasks.task import load_task
 
     precision = "fp16" if fp16 else "int8"
     if distiller is not None and is_compressor(distiller):
@@ -58,7 +58,7 @@ def compress(
     else:
         for module in ("torch", "transformers"):
             require(module, "train")
-        from edgecd.mend.compress import compress as run_compress
+        from edgecd.contexts.compress import compress as run_compress
 
         facts = run_compress(
             load_task(task),
@@ -107,8 +107,8 @@ def meta_test(
     for module in ("torch", "transformers"):
         require(module, "train")
     from edgecd.console import Console
-    from edgecd.mend.meta_test import TABLE
-    from edgecd.mend.meta_test import meta_test as run_test
+    from edgecd.contexts.meta_test import TABLE
+    from edgecd.contexts.meta_test import meta_test as run_test
 
     with Console(quiet) as console:
         result = run_test(

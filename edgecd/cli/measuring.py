@@ -81,13 +81,13 @@ def bench(
     quiet: Quiet = False,
 ) -> None:
     """Compare bundles with prompting, on this machine: accuracy, latency, footprint."""
-    from edgecd.bench.report import comparison_notes, comparison_table, table
+    from edgecd.bench.report.markdown import comparison_notes, comparison_table, table
     from edgecd.console import Console
 
     if compare is not None:
         if bundles or out or task:
             raise InputError("--compare only reads two reports: leave out BUNDLES, --task, --out")
-        from edgecd.bench.compare import compare_reports
+        from edgecd.bench.report.compare import compare_reports
 
         changes = compare_reports(*compare)
         shown = (comparison_table(changes), *comparison_notes(changes))
@@ -98,9 +98,9 @@ def bench(
             "bench needs bundles, --task and --out to measure, or two reports with --compare A B"
         )
     from edgecd.bench.plan import FEW_SHOTS
-    from edgecd.bench.publish import REPORT_PAGE
+    from edgecd.bench.report.write import REPORT_PAGE
     from edgecd.bench.run import bench as run_bench
-    from edgecd.tasks import load_task
+    from edgecd.tasks.task import load_task
 
     with Console(quiet) as console:
         report = run_bench(

@@ -100,9 +100,9 @@ def train(
         if key not in ("out", "config", "resume", "force", "as_json", "quiet")
     }
     from edgecd.config import METHODS, TrainConfig, load_config
+    from edgecd.contexts.config import KINDS, MendConfig
     from edgecd.errors import require
     from edgecd.files import read_toml
-    from edgecd.mend.config import KINDS, MendConfig
 
     given = method or (read_toml(config).get("method") if config else None) or METHODS[0]
     if given not in (*METHODS, *KINDS):
@@ -112,20 +112,20 @@ def train(
     for module in ("torch", "transformers", "peft"):
         require(module, "train")
     from edgecd.console import Console
-    from edgecd.distill.train import Reporter
+    from edgecd.training.distil import Reporter
 
     with Console(quiet) as console:
         reporter = Reporter(console.say, console.progress)
         if isinstance(settings, TrainConfig):
-            from edgecd.distill.train import train as run_training
+            from edgecd.training.distil import train as run_training
 
             run = run_training(settings, out, reporter, resume, force)
         elif isinstance(settings, MendConfig):
-            from edgecd.mend.train import train_distiller
+            from edgecd.contexts.train import train_distiller
 
             run = train_distiller(settings, out, reporter, resume, force)
         else:
-            from edgecd.mend.prompt_tuning import train_prompt
+            from edgecd.contexts.prompt_tuning import train_prompt
 
             run = train_prompt(settings, out, reporter, resume, force)
     print_result(as_json, run, lambda: console.run_summary(run, out))

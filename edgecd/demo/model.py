@@ -33,7 +33,7 @@ def demo_model(say: Callable[[str], None]) -> Path:
     say(f"unpacking {packed.name} to {folder} (once)")
     import torch
 
-    from edgecd.distill.models import load_language_model
+    from edgecd.lm.models import load_language_model
 
     lm = load_language_model(str(packed), torch.device("cpu"), torch.bfloat16)
     with new_folder(folder) as part:

@@ -14,14 +14,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from edgecd.bench.publish import REPORT_PAGE
-from edgecd.bench.report import table
-from edgecd.bench.systems import ONNX, TEACHER, ZERO_SHOT
+from edgecd.bench.report.markdown import table
+from edgecd.bench.report.write import REPORT_PAGE
+from edgecd.bench.systems.choose import ONNX, TEACHER, ZERO_SHOT
 from edgecd.console import Console
 from edgecd.demo.model import demo_model
 from edgecd.errors import EdgecdError
 from edgecd.files import refuse_existing
-from edgecd.memory import peak_child_rss_bytes, peak_rss_bytes
+from edgecd.host.memory import peak_child_rss_bytes, peak_rss_bytes
 
 TRAIN = {
     "task": "tickets",

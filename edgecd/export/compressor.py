@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgecd.compressor import FACTS, CompressorFacts, facts_json
 from edgecd.errors import CheckFailed, InputError, require
 from edgecd.export.context_graphs import (
     gist_graph,
@@ -24,7 +23,8 @@ from edgecd.export.quantize import Treatment, quantize
 from edgecd.export.stack import Linear, Stack, read_stack
 from edgecd.export.tape import IR_VERSION
 from edgecd.files import new_folder, public, sha256_file, write_json, write_text
-from edgecd.manifest import MODEL, TOKENIZER
+from edgecd.formats.compressor import FACTS, CompressorFacts, facts_json
+from edgecd.formats.manifest import MODEL, TOKENIZER
 from edgecd.runtime.compressor import LABEL_IDS
 from edgecd.runtime.session import HEAD, PAST, open_session
 
@@ -57,8 +57,8 @@ def export_compressor(
     import onnx
     import torch
 
-    from edgecd.mend.compress import past_of
-    from edgecd.mend.train import load_distiller
+    from edgecd.contexts.compress import past_of
+    from edgecd.contexts.train import load_distiller
 
     started = time.perf_counter()
     trained = load_distiller(run, torch.device("cpu"), torch.float32)
@@ -143,7 +143,7 @@ def _stack(body: Any) -> Stack:
     """The description of a language model's body, with a head of nothing."""
     import torch
 
-    from edgecd.distill.student import classifier_of
+    from edgecd.training.student import classifier_of
 
     width = body.get_input_embeddings().weight.shape[1]
     return read_stack(classifier_of(body, torch.zeros(2, width), ("0", "1"), 0, "distiller"))

@@ -12,9 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecd.bundle import write_bundle
-from edgecd.context import Context
-from edgecd.encoding import Encoded, constant_prefix
 from edgecd.errors import CheckFailed, InputError, require
 from edgecd.export import parity
 from edgecd.export.audit import audit, refuse_folded
@@ -24,9 +21,12 @@ from edgecd.export.run_folder import RunFolder, load_run
 from edgecd.export.samples import record_samples
 from edgecd.export.target import MAX_FLIPS_PCT
 from edgecd.files import refuse_existing
-from edgecd.manifest import MODEL, PRECISIONS, Manifest
+from edgecd.formats.bundle import write_bundle
+from edgecd.formats.context import Context
+from edgecd.formats.manifest import MODEL, PRECISIONS, Manifest
 from edgecd.runtime.predictor import Predictor
 from edgecd.runtime.session import HEAD, PAST, open_session, signature
+from edgecd.tasks.encoding import Encoded, constant_prefix
 
 if TYPE_CHECKING:
     import onnx
@@ -329,7 +329,7 @@ def _trim(
 
 def _made_by(exporter: str) -> dict[str, Any]:
     """What exported, and on what kind of machine."""
-    from edgecd.machine import describe_machine
+    from edgecd.host.machine import describe_machine
 
     machine = describe_machine()
     return {"exporter": exporter, **{key: machine[key] for key in ("versions", "os", "cpu", "isa")}}

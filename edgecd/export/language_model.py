@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecd.context import Context, read_context, refuse_other_model
 from edgecd.errors import InputError, require
 from edgecd.export import parity
 from edgecd.export.candidates import Source
 from edgecd.export.convert import GRAPH_CHECK_EXAMPLES, QUANTIZED, Job, finish
 from edgecd.export.run_folder import RunFolder
 from edgecd.files import refuse_existing
-from edgecd.manifest import CONTEXT
-from edgecd.tasks import Task, read_split
+from edgecd.formats.context import Context, read_context, refuse_other_model
+from edgecd.formats.manifest import CONTEXT
+from edgecd.tasks.task import Task, read_split
 
 if TYPE_CHECKING:
-    from edgecd.distill.teacher import Scorer
+    from edgecd.lm.scorer import Scorer
 
 HELDOUT_EXAMPLES = 1000
 BATCH = 8
@@ -53,11 +53,11 @@ def export_language_model(
     started = time.perf_counter()
     import torch
 
-    from edgecd.distill.contexts import model_fingerprint
-    from edgecd.distill.models import load_language_model, pick_device
-    from edgecd.distill.teacher import make_scorer
+    from edgecd.contexts.compress import compress
     from edgecd.export.graph import refuse_too_large
-    from edgecd.mend.compress import compress
+    from edgecd.lm.models import load_language_model, pick_device
+    from edgecd.lm.past import model_fingerprint
+    from edgecd.lm.scorer import make_scorer
 
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.context.") as work:
@@ -99,9 +99,9 @@ def export_language_model(
 
 
 def _source(scorer: Scorer, report: Callable[[str], None]) -> Source:
-    from edgecd.distill.student import fold
     from edgecd.export.graph import write_graph
     from edgecd.export.stack import read_stack
+    from edgecd.training.student import fold
 
     report(f"writing the fused graph of {scorer.lm.model.config.model_type}")
     stack = read_stack(fold(scorer.lm, scorer.template))
@@ -112,8 +112,8 @@ def _reference(
     scorer: Scorer, context: Context, seen: parity.HeldOut, loaded: RunFolder
 ) -> NDArray[np.float32]:
     """PyTorch's logits after the context, calibrated as the device's are."""
-    from edgecd.distill.contexts import prefix_of
-    from edgecd.distill.teacher import label_logits
+    from edgecd.lm.past import prefix_of
+    from edgecd.lm.scorer import label_logits
 
     prefix = prefix_of(context.past, scorer.lm)
     queries = [one.ids for one in parity.encode(seen.fields, loaded)]

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecd.encoding import Encoded, encode_prompt
 from edgecd.errors import InputError
-from edgecd.prompts import PromptTemplate, value_of
 from edgecd.runtime.predictor import batches, padded
+from edgecd.tasks.encoding import Encoded, encode_prompt
+from edgecd.tasks.prompts import PromptTemplate, value_of
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

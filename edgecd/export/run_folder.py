@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgecd.compressor import METHODS
 from edgecd.errors import InputError, require
 from edgecd.files import public, read_json
-from edgecd.prompts import PromptTemplate
+from edgecd.formats.compressor import METHODS
 from edgecd.runtime.predictor import load_tokenizer
+from edgecd.tasks.prompts import PromptTemplate
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 
-from edgecd.manifest import Sample
-from edgecd.prompts import PromptTemplate
+from edgecd.formats.manifest import Sample
 from edgecd.runtime.predictor import Predictor
+from edgecd.tasks.prompts import PromptTemplate
 
 # Plain words only: a bundle is published, and must not carry anybody's data.
 _WORDS = (  # noqa: SIM905 (a list would be 60 lines)

@@ -6,12 +6,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from edgecd.context import describe_context, write_context
-from edgecd.demonstrations import calibration_inputs, draw_demonstrations
 from edgecd.files import refuse_existing
+from edgecd.formats.context import describe_context, write_context
 from edgecd.runtime.compressor import Compressor, calibrate
 from edgecd.runtime.predictor import Predictor
-from edgecd.tasks import Task, read_split
+from edgecd.tasks.demonstrations import calibration_inputs, draw_demonstrations
+from edgecd.tasks.task import Task, read_split
 
 
 def compress_here(

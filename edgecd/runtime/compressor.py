@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgecd.compressor import CompressorFacts, read_facts
-from edgecd.context import Context, ContextFacts, with_calibration
-from edgecd.encoding import demonstration_ids, label_token_ids
 from edgecd.errors import InputError
-from edgecd.manifest import MODEL, TOKENIZER
-from edgecd.metrics import log_softmax
-from edgecd.prompts import PromptTemplate
+from edgecd.formats.compressor import CompressorFacts, read_facts
+from edgecd.formats.context import Context, ContextFacts, with_calibration
+from edgecd.formats.manifest import MODEL, TOKENIZER
 from edgecd.runtime.predictor import Input, Predictor, load_tokenizer
 from edgecd.runtime.session import HEAD, INPUTS, PAST, first_line, open_session
+from edgecd.tasks.encoding import demonstration_ids, label_token_ids
+from edgecd.tasks.metrics import log_softmax
+from edgecd.tasks.prompts import PromptTemplate
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession

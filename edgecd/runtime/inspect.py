@@ -7,9 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgecd.bundle import read_manifest
-from edgecd.card import flat
-from edgecd.manifest import MANIFEST
+from edgecd.formats.bundle import read_manifest
+from edgecd.formats.card import flat
+from edgecd.formats.manifest import MANIFEST
 
 if TYPE_CHECKING:
     from rich.table import Table

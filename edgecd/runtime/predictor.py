@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecd.bundle import check_files, read_manifest
-from edgecd.context import Context, read_context, refuse_other_model
-from edgecd.encoding import Encoded, encode_prompt
 from edgecd.errors import InputError
-from edgecd.manifest import CONTEXT, LOADED, MODEL, TOKENIZER, Manifest
-from edgecd.prompts import value_of
+from edgecd.formats.bundle import check_files, read_manifest
+from edgecd.formats.context import Context, read_context, refuse_other_model
+from edgecd.formats.manifest import CONTEXT, LOADED, MODEL, TOKENIZER, Manifest
 from edgecd.runtime.session import (
     HEAD,
     LOGITS,
@@ -24,6 +22,8 @@ from edgecd.runtime.session import (
     first_line,
     open_session,
 )
+from edgecd.tasks.encoding import Encoded, encode_prompt
+from edgecd.tasks.prompts import value_of
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgecd.errors import CheckFailed, InputError, require
-from edgecd.machine import instruction_sets, int8_saturates
-from edgecd.manifest import Manifest, TensorSpec
+from edgecd.formats.manifest import Manifest, TensorSpec
+from edgecd.host.machine import instruction_sets, int8_saturates
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession

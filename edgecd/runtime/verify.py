@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from edgecd.bundle import check_files, read_manifest
 from edgecd.errors import CheckFailed, InputError, require
-from edgecd.manifest import MANIFEST, Manifest
+from edgecd.formats.bundle import check_files, read_manifest
+from edgecd.formats.manifest import MANIFEST, Manifest
 from edgecd.runtime.predictor import Predictor
 
 # Largest allowed difference of a logit, for logits up to 1 (in proportion above).

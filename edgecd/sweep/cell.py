@@ -12,16 +12,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgecd import metrics
 from edgecd.config import TrainConfig
-from edgecd.processes import end_with_parent, run_spec
+from edgecd.host.processes import end_with_parent, run_spec
+from edgecd.tasks import metrics
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from edgecd.bench.data import EvalSet
-    from edgecd.distill.train import Reporter
+    from edgecd.tasks.evaluation import EvalSet
+    from edgecd.training.distil import Reporter
 
 
 def run_cell(spec: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -32,7 +32,7 @@ def run_cell(spec: dict[str, Any], folder: Path) -> dict[str, Any]:
     """
     import torch
 
-    from edgecd.distill.models import Unsupported
+    from edgecd.lm.models import Unsupported
 
     torch.set_num_threads(spec["threads"])
     config = TrainConfig(**{**spec["config"], "scores": spec["scores_folder"]})
@@ -47,10 +47,10 @@ def _score(
     spec: dict[str, Any], config: TrainConfig, folder: Path, reporter: Reporter
 ) -> dict[str, Any]:
     """The teacher's scores of everything that distillation needs, into the shared folder."""
-    from edgecd.distill.account import Account
-    from edgecd.distill.models import pick_device
-    from edgecd.distill.train import choose_examples, score_all
-    from edgecd.tasks import load_task
+    from edgecd.lm.models import pick_device
+    from edgecd.tasks.task import load_task
+    from edgecd.training.account import Account
+    from edgecd.training.distil import choose_examples, score_all
 
     task = load_task(config.task, config.pattern)
     device = pick_device(config.device)
@@ -73,15 +73,15 @@ def _prompt(
     spec: dict[str, Any], config: TrainConfig, folder: Path, reporter: Reporter
 ) -> dict[str, Any]:
     """In-context learning (or, with no shots, zero-shot) of one model on the evaluation sets."""
-    from edgecd.bench.data import draw_shots
-    from edgecd.demonstrations import calibration_inputs
-    from edgecd.distill.account import Account
-    from edgecd.distill.models import find_model, pick_device, pick_dtype
-    from edgecd.distill.scores import calibrate, score_examples
-    from edgecd.distill.teacher import DeferredScorer
-    from edgecd.distill.train import SCORING_BATCH
-    from edgecd.memory import rss_bytes
-    from edgecd.tasks import Example, load_task, read_split
+    from edgecd.host.memory import rss_bytes
+    from edgecd.lm.models import find_model, pick_device, pick_dtype
+    from edgecd.lm.scorer import DeferredScorer
+    from edgecd.lm.scores import calibrate, score_examples
+    from edgecd.tasks.demonstrations import calibration_inputs
+    from edgecd.tasks.evaluation import draw_shots
+    from edgecd.tasks.task import Example, load_task, read_split
+    from edgecd.training.account import Account
+    from edgecd.training.distil import SCORING_BATCH
 
     task = load_task(config.task, config.pattern)
     sets = _evaluation_sets(spec, config)
@@ -135,8 +135,8 @@ def _train(
     spec: dict[str, Any], config: TrainConfig, folder: Path, reporter: Reporter
 ) -> dict[str, Any]:
     """Train a student, then evaluate its merged checkpoint."""
-    from edgecd.distill.train import train
-    from edgecd.tasks import load_task
+    from edgecd.tasks.task import load_task
+    from edgecd.training.distil import train
 
     sets = _evaluation_sets(spec, config)
     task = load_task(config.task, config.pattern)
@@ -164,10 +164,10 @@ def _classify(
     from tokenizers import Tokenizer
     from transformers import AutoModelForSequenceClassification
 
-    from edgecd.distill.models import pick_device
-    from edgecd.distill.training import predict_logits
-    from edgecd.encoding import encode_prompt
-    from edgecd.tasks import load_task
+    from edgecd.lm.models import pick_device
+    from edgecd.tasks.encoding import encode_prompt
+    from edgecd.tasks.task import load_task
+    from edgecd.training.loop import predict_logits
 
     template = load_task(config.task, config.pattern).template
     tokenizer = Tokenizer.from_file(str(checkpoint / "tokenizer.json"))
@@ -182,8 +182,8 @@ def _classify(
 
 
 def _evaluation_sets(spec: dict[str, Any], config: TrainConfig) -> Sequence[EvalSet]:
-    from edgecd.bench.data import evaluation_sets
-    from edgecd.tasks import load_task
+    from edgecd.tasks.evaluation import evaluation_sets
+    from edgecd.tasks.task import load_task
 
     task = load_task(config.task, config.pattern)
     ood = [load_task(name) for name in spec["ood"]]
@@ -213,7 +213,7 @@ def _figures(
 
 
 def _reporter() -> Reporter:
-    from edgecd.distill.train import Reporter
+    from edgecd.training.distil import Reporter
 
     return Reporter(lambda line: print(line, file=sys.stderr), lambda what, done, total: None)
 

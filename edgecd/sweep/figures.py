@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgecd.plotting import COLORS, MARKERS, figure, plain, save
+from edgecd.plotting.style import COLORS, MARKERS, figure, plain, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,15 +9,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from edgecd.bench.data import evaluation_sets
 from edgecd.errors import InputError, MissingExtra
 from edgecd.files import public, read_json, write_json, write_text
-from edgecd.machine import describe_machine, usable_cores
-from edgecd.processes import ending, last_words
-from edgecd.sweep import process
+from edgecd.host import lock as process
+from edgecd.host.machine import describe_machine, usable_cores
+from edgecd.host.processes import ending, last_words
 from edgecd.sweep.suite import Cell, Suite, expand
 from edgecd.sweep.table import aggregate, render
-from edgecd.tasks import load_task
+from edgecd.tasks.evaluation import evaluation_sets
+from edgecd.tasks.task import load_task
 
 SWEEP, TABLE = "sweep.json", "table.md"
 LEFTOVERS = ("checkpoint", "adapter", "state")

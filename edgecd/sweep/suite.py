@@ -13,7 +13,7 @@ from typing import Any
 from edgecd.config import ADAPTERS, HEADS, METHODS, TrainConfig, load_config
 from edgecd.errors import InputError
 from edgecd.files import fingerprint, read_toml
-from edgecd.tasks import check_keys
+from edgecd.tasks.task import check_keys
 
 PROMPTED = ("zero-shot", "icl")
 MODELS = ("teacher", "student")

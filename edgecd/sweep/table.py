@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from edgecd.metrics import bootstrap_interval
+from edgecd.tasks.metrics import bootstrap_interval
 
 Record = Mapping[str, Any]
 NONE = "-"

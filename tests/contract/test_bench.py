@@ -22,20 +22,20 @@ pytest.importorskip("onnxruntime")
 pytest.importorskip("onnx_ir")
 
 from edgecd.bench import passes  # noqa: E402
-from edgecd.bench.data import demonstrations_for, draw_shots  # noqa: E402
 from edgecd.bench.measure import WORKER, measure  # noqa: E402
-from edgecd.bench.prompt_models import START_TOKENS, make_prompt_models  # noqa: E402
 from edgecd.bench.run import bench  # noqa: E402
-from edgecd.bench.systems import BASELINES  # noqa: E402
+from edgecd.bench.systems.choose import BASELINES  # noqa: E402
+from edgecd.bench.systems.prompt_models import START_TOKENS, make_prompt_models  # noqa: E402
 from edgecd.bench.worker import work  # noqa: E402
-from edgecd.demonstrations import calibration_inputs  # noqa: E402
-from edgecd.encoding import label_token_ids  # noqa: E402
 from edgecd.errors import EdgecdError, InputError  # noqa: E402
 from edgecd.export.convert import export_run  # noqa: E402
-from edgecd.metrics import log_softmax  # noqa: E402
-from edgecd.prompts import PromptTemplate  # noqa: E402
 from edgecd.runtime.predictor import Predictor  # noqa: E402
-from edgecd.tasks import Task, load_task, read_split  # noqa: E402
+from edgecd.tasks.demonstrations import calibration_inputs  # noqa: E402
+from edgecd.tasks.encoding import label_token_ids  # noqa: E402
+from edgecd.tasks.evaluation import demonstrations_for, draw_shots  # noqa: E402
+from edgecd.tasks.metrics import log_softmax  # noqa: E402
+from edgecd.tasks.prompts import PromptTemplate  # noqa: E402
+from edgecd.tasks.task import Task, load_task, read_split  # noqa: E402
 from tests import tiny  # noqa: E402
 
 SHOTS, SEED = 4, 0
@@ -390,7 +390,7 @@ def test_a_worker_that_dies_is_told(
 def test_a_worker_does_not_outlive_the_benchmark(tmp_path: Path) -> None:
     (tmp_path / "slow_worker.py").write_text(
         "import os, pathlib, time\n"
-        "from edgecd.processes import end_with_parent\n"
+        "from edgecd.host.processes import end_with_parent\n"
         "end_with_parent()\n"
         f"pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(os.getpid()))\n"
         "time.sleep(600)\n"

@@ -15,18 +15,18 @@ pytest.importorskip("onnxruntime")
 import torch
 
 from edgecd import Predictor
-from edgecd.context import read_context
-from edgecd.distill.train import Reporter
+from edgecd.contexts.attention import attend
+from edgecd.contexts.compress import compress
+from edgecd.contexts.config import MendConfig
+from edgecd.contexts.train import load_distiller, train_distiller
 from edgecd.errors import CheckFailed, InputError
 from edgecd.export.compressor import export_compressor
 from edgecd.export.language_model import export_language_model
-from edgecd.mend.attention import attend
-from edgecd.mend.compress import compress
-from edgecd.mend.config import MendConfig
-from edgecd.mend.train import load_distiller, train_distiller
+from edgecd.formats.context import read_context
 from edgecd.runtime.compress import compress_here
 from edgecd.runtime.compressor import Compressor
-from edgecd.tasks import load_task
+from edgecd.tasks.task import load_task
+from edgecd.training.distil import Reporter
 from tests import mend_world, tiny
 
 QUIET = Reporter(lambda line: None, lambda what, done, total: None)

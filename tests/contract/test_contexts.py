@@ -16,16 +16,16 @@ pytest.importorskip("onnxruntime")
 import torch
 
 from edgecd import Predictor
-from edgecd.context import Context, read_context, write_context
-from edgecd.distill.contexts import prefix_of
-from edgecd.distill.models import load_language_model
-from edgecd.distill.teacher import label_logits, make_scorer
-from edgecd.encoding import encode_prompt
+from edgecd.contexts.compress import compress
 from edgecd.errors import CheckFailed, InputError
 from edgecd.export.language_model import export_language_model
-from edgecd.mend.compress import compress
+from edgecd.formats.context import Context, read_context, write_context
+from edgecd.lm.models import load_language_model
+from edgecd.lm.past import prefix_of
+from edgecd.lm.scorer import label_logits, make_scorer
 from edgecd.runtime.verify import verify
-from edgecd.tasks import Task, load_task
+from edgecd.tasks.encoding import encode_prompt
+from edgecd.tasks.task import Task, load_task
 from tests import tiny
 
 CPU = torch.device("cpu")

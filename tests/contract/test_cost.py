@@ -9,9 +9,10 @@ from dataclasses import replace
 import pytest
 
 from edgecd.config import TrainConfig
-from edgecd.distill import account, models
-from edgecd.distill.train import Reporter, train
-from edgecd.memory import peak_rss_bytes, reset_peak_rss, rss_bytes
+from edgecd.host.memory import peak_rss_bytes, reset_peak_rss, rss_bytes
+from edgecd.lm import models
+from edgecd.training import account
+from edgecd.training.distil import Reporter, train
 from tests import tiny
 
 SILENT = Reporter(lambda line: None, lambda what, done, total: None)

@@ -13,17 +13,17 @@ import torch
 import transformers
 from typer.testing import CliRunner
 
-from edgecd.bundle import read_manifest
 from edgecd.cli import app
-from edgecd.encoding import encode_prompt
 from edgecd.errors import CheckFailed, InputError
 from edgecd.export.convert import export_run
 from edgecd.export.target import load_target, target_names
-from edgecd.machine import int8_products
-from edgecd.manifest import MODEL, PRECISIONS, TOKENIZER
-from edgecd.prompts import PromptTemplate
+from edgecd.formats.bundle import read_manifest
+from edgecd.formats.manifest import MODEL, PRECISIONS, TOKENIZER
+from edgecd.host.machine import int8_products
 from edgecd.runtime.predictor import Predictor, load_tokenizer
 from edgecd.runtime.verify import verify
+from edgecd.tasks.encoding import encode_prompt
+from edgecd.tasks.prompts import PromptTemplate
 from tests import tiny
 
 MAX_LENGTH = 64

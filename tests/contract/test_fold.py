@@ -8,12 +8,12 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification
 
-from edgecd.distill.models import load_language_model
-from edgecd.distill.student import add_adapter, fold, merge, save_checkpoint
-from edgecd.distill.training import predict_logits
-from edgecd.encoding import encode_prompt, label_token_ids
 from edgecd.errors import InputError
-from edgecd.prompts import PromptTemplate
+from edgecd.lm.models import load_language_model
+from edgecd.tasks.encoding import encode_prompt, label_token_ids
+from edgecd.tasks.prompts import PromptTemplate
+from edgecd.training.loop import predict_logits
+from edgecd.training.student import add_adapter, fold, merge, save_checkpoint
 from tests import tiny
 
 TEMPLATE = PromptTemplate(

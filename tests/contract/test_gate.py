@@ -14,14 +14,14 @@ import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgecd.encoding import encode_prompt
 from edgecd.errors import CheckFailed
 from edgecd.export import convert, parity
 from edgecd.export import graph as graphs
 from edgecd.export.convert import export_run
 from edgecd.export.stack import Linear, Stack
-from edgecd.manifest import PRECISIONS
-from edgecd.prompts import PromptTemplate
+from edgecd.formats.manifest import PRECISIONS
+from edgecd.tasks.encoding import encode_prompt
+from edgecd.tasks.prompts import PromptTemplate
 from tests import tiny
 
 MAX_LENGTH = 48

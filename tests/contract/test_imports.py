@@ -29,17 +29,30 @@ HEAVY = (
     "huggingface_hub",
 )
 # What reads a language model, each in a process of its own.
-TORCH_BASELINES = ("edgecd.bench.icl", "edgecd.bench.prompt_models")
+TORCH_BASELINES = ("edgecd.bench.systems.torch_prompt", "edgecd.bench.systems.prompt_models")
 TORCH_SIDE = ("torch", "transformers", "peft", "accelerate")
 # Package -> what importing any of its modules must not load.
+HIGH = ("edgecd.training", "edgecd.export", "edgecd.bench")
 FORBIDDEN = {
-    "light": (*HEAVY, "edgecd.runtime", "edgecd.export", "edgecd.distill", "edgecd.bench"),
+    "light": (*HEAVY, "edgecd.runtime", "edgecd.lm", *HIGH),
+    "formats": (*HEAVY, "edgecd.runtime", "edgecd.lm", *HIGH),
+    "host": (*HEAVY, "edgecd.runtime", "edgecd.lm", *HIGH),
+    "plotting": (*HEAVY, "edgecd.runtime", "edgecd.lm", *HIGH),
+    "tasks": (*HEAVY, "edgecd.runtime", "edgecd.lm", *HIGH),
     "cli": (*HEAVY, "numpy"),
-    "runtime": (*TORCH_SIDE, "onnx", "edgecd.export", "edgecd.distill", "edgecd.bench"),
-    "bench": (*TORCH_SIDE, "onnx", "edgecd.export", "edgecd.distill", "matplotlib"),
-    "sweep": (*TORCH_SIDE, "onnx", "onnxruntime", "edgecd.distill", "edgecd.export", "matplotlib"),
-    "export": (*TORCH_SIDE, "edgecd.distill", "edgecd.bench"),
-    "mend": (
+    "runtime": (*TORCH_SIDE, "onnx", "edgecd.lm", *HIGH),
+    "bench": (*TORCH_SIDE, "onnx", "edgecd.export", "edgecd.lm", "edgecd.training", "matplotlib"),
+    "sweep": (
+        *TORCH_SIDE,
+        "onnx",
+        "onnxruntime",
+        "edgecd.lm",
+        "edgecd.training",
+        "edgecd.export",
+        "matplotlib",
+    ),
+    "export": (*TORCH_SIDE, "edgecd.lm", "edgecd.training", "edgecd.bench"),
+    "contexts": (
         "onnx",
         "onnxruntime",
         "edgecd.export",
@@ -47,7 +60,8 @@ FORBIDDEN = {
         "edgecd.bench",
         "matplotlib",
     ),
-    "distill": ("onnx", "onnxruntime", "edgecd.export", "edgecd.runtime", "edgecd.bench"),
+    "training": ("onnx", "onnxruntime", "edgecd.export", "edgecd.runtime", "edgecd.bench"),
+    "lm": ("onnx", "onnxruntime", "edgecd.export", "edgecd.runtime", "edgecd.bench"),
 }
 
 

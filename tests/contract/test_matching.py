@@ -10,12 +10,12 @@ pytest.importorskip("torch")
 
 import torch
 
-from edgecd.distill.contexts import remember_tokens
-from edgecd.distill.models import LanguageModel, load_language_model
+from edgecd.contexts import matching
+from edgecd.contexts.language import Continuation, Front, next_token_logits
+from edgecd.contexts.matching import match_attention
 from edgecd.errors import InputError
-from edgecd.mend import matching
-from edgecd.mend.language import Continuation, Front, next_token_logits
-from edgecd.mend.matching import match_attention
+from edgecd.lm.models import LanguageModel, load_language_model
+from edgecd.lm.past import remember_tokens
 from tests import tiny
 
 CPU = torch.device("cpu")

@@ -16,24 +16,24 @@ import torch
 from safetensors.torch import load_file
 from transformers import DynamicCache
 
-from edgecd.distill.models import LanguageModel, load_language_model
-from edgecd.distill.train import Reporter
-from edgecd.errors import InputError
-from edgecd.mend.config import MendConfig, PromptTuningConfig
-from edgecd.mend.episodes import TaskEpisodes, TextEpisodes, query_ids, read_passages
-from edgecd.mend.evaluate import accuracies, option_scores
-from edgecd.mend.language import (
+from edgecd.contexts.config import MendConfig, PromptTuningConfig
+from edgecd.contexts.episodes import TaskEpisodes, TextEpisodes, query_ids, read_passages
+from edgecd.contexts.evaluate import accuracies, option_scores
+from edgecd.contexts.language import (
     Continuation,
     front_of_tokens,
     front_of_vectors,
     next_token_logits,
 )
-from edgecd.mend.loop import Stage, fit
-from edgecd.mend.loss import Episode, Weights, episode_loss
-from edgecd.mend.networks import make_network
-from edgecd.mend.prompt_tuning import train_prompt
-from edgecd.mend.tasks import Pair, load_partition
-from edgecd.mend.train import DISTILLER, build_network, load_distiller, train_distiller
+from edgecd.contexts.loop import Stage, fit
+from edgecd.contexts.loss import Episode, Weights, episode_loss
+from edgecd.contexts.networks import make_network
+from edgecd.contexts.prompt_tuning import train_prompt
+from edgecd.contexts.train import DISTILLER, build_network, load_distiller, train_distiller
+from edgecd.errors import InputError
+from edgecd.lm.models import LanguageModel, load_language_model
+from edgecd.tasks.partition import Pair, load_partition
+from edgecd.training.distil import Reporter
 from tests import mend_world, tiny
 
 CPU = torch.device("cpu")
@@ -130,8 +130,8 @@ def test_a_distiller_learns_what_is_in_a_context(world: Path, tmp_path: Path, me
 def test_a_killed_training_goes_on_to_the_same_losses(
     world: Path, tmp_path: Path, adapter: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgecd.mend.loop.SAVE_EVERY_S", 0.0)
-    monkeypatch.setattr("edgecd.mend.loop.SAVING_SHARE", 1e9)
+    monkeypatch.setattr("edgecd.contexts.loop.SAVE_EVERY_S", 0.0)
+    monkeypatch.setattr("edgecd.contexts.loop.SAVING_SHARE", 1e9)
     config = MendConfig(adapter=adapter, **mend_world.mend_options(world))
     train_distiller(config, tmp_path / "whole", QUIET)
     for stage, step in (("pretraining", 3), ("finetuning", 2)):
@@ -419,7 +419,7 @@ def test_prompt_tuning_fits_its_demonstrations_and_leaves_a_context(
     train_prompt(config, tmp_path / "run", QUIET)
     losses = [line["loss"] for line in log_of(tmp_path / "run")]
     assert np.mean(losses[-5:]) < 0.8 * losses[0]
-    from edgecd.context import read_context
+    from edgecd.formats.context import read_context
 
     context = read_context(tmp_path / "run" / "context.safetensors")
     assert context.positions == 4 and context.facts.method == "prompt-tuning"

@@ -15,8 +15,8 @@ pytest.importorskip("selenium")
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
-from edgecd.bench.publish import write_reports
-from edgecd.bench.verdict import verdict
+from edgecd.bench.report.verdict import verdict
+from edgecd.bench.report.write import write_reports
 from tests.reports import synthetic_report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

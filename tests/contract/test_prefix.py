@@ -18,15 +18,15 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, processors
 
-from edgecd.bundle import read_manifest, write_bundle
-from edgecd.distill.models import LanguageModel
-from edgecd.distill.student import add_start, save_checkpoint
-from edgecd.encoding import constant_prefix, encode_prompt
 from edgecd.errors import InputError
 from edgecd.export.convert import export_run
-from edgecd.manifest import MODEL
-from edgecd.prompts import PromptTemplate
+from edgecd.formats.bundle import read_manifest, write_bundle
+from edgecd.formats.manifest import MODEL
+from edgecd.lm.models import LanguageModel
 from edgecd.runtime.predictor import Predictor
+from edgecd.tasks.encoding import constant_prefix, encode_prompt
+from edgecd.tasks.prompts import PromptTemplate
+from edgecd.training.student import add_start, save_checkpoint
 from tests import tiny
 from tests.unit.test_vocabulary import MADE
 

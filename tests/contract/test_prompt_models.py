@@ -12,9 +12,9 @@ pytest.importorskip("torch")
 pytest.importorskip("onnx_ir")
 pytest.importorskip("onnxruntime")
 
-from edgecd.bench import onnx_prompt
-from edgecd.bench.prompt_models import make_prompt_models
-from edgecd.metrics import log_softmax
+from edgecd.bench.systems import onnx_prompt
+from edgecd.bench.systems.prompt_models import make_prompt_models
+from edgecd.tasks.metrics import log_softmax
 from tests import tiny
 
 NAMES = {"cached": (4, True), "naive": (4, False), "fewer-cached": (2, True)}

@@ -20,16 +20,16 @@ pytest.importorskip("onnx_ir")
 
 
 import edgecd  # noqa: E402
-from edgecd.bundle import read_manifest, write_bundle  # noqa: E402
-from edgecd.encoding import encode_prompt  # noqa: E402
 from edgecd.errors import CheckFailed, InputError  # noqa: E402
 from edgecd.export.convert import export_run  # noqa: E402
-from edgecd.manifest import MANIFEST, MODEL, README, TOKENIZER  # noqa: E402
-from edgecd.prompts import PromptTemplate  # noqa: E402
+from edgecd.formats.bundle import read_manifest, write_bundle  # noqa: E402
+from edgecd.formats.manifest import MANIFEST, MODEL, README, TOKENIZER  # noqa: E402
 from edgecd.runtime import session as sessions  # noqa: E402
 from edgecd.runtime.predictor import BATCH_TOKENS, Predictor, batches  # noqa: E402
 from edgecd.runtime.stream import CHUNK_ROWS, predict_stream  # noqa: E402
 from edgecd.runtime.verify import TOLERANCES, verify  # noqa: E402
+from edgecd.tasks.encoding import encode_prompt  # noqa: E402
+from edgecd.tasks.prompts import PromptTemplate  # noqa: E402
 from tests import tiny  # noqa: E402
 
 MAX_LENGTH = 48

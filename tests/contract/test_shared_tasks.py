@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edgecd.tasks import load_task, read_split
+from edgecd.tasks.task import load_task, read_split
 
 TASKS = Path(__file__).parents[3] / "shared" / "tasks"
 pytestmark = pytest.mark.skipif(

@@ -13,7 +13,7 @@ import pytest
 from edgecd import cli
 from edgecd.errors import InputError
 from edgecd.files import read_json, write_json
-from edgecd.sweep import process
+from edgecd.host import lock as process
 from edgecd.sweep.run import run_sweep
 from edgecd.sweep.suite import expand, load_suite
 from tests.sweep_world import ROOT, make_world

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from edgecd.distill.models import load_language_model
-from edgecd.distill.scores import average, calibrate, score_examples
-from edgecd.distill.teacher import context_ids, label_logits, make_scorer, read_context
-from edgecd.encoding import encode_prompt
 from edgecd.errors import InputError
-from edgecd.prompts import PromptTemplate
-from edgecd.tasks import Example
+from edgecd.lm.models import load_language_model
+from edgecd.lm.scorer import context_ids, label_logits, make_scorer, read_context
+from edgecd.lm.scores import average, calibrate, score_examples
+from edgecd.tasks.encoding import encode_prompt
+from edgecd.tasks.prompts import PromptTemplate
+from edgecd.tasks.task import Example
 from tests import tiny
 
 TEMPLATE = PromptTemplate(

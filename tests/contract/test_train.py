@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from edgecd.config import TrainConfig
-from edgecd.distill.train import Reporter, train
 from edgecd.errors import InputError
+from edgecd.training.distil import Reporter, train
 from tests import tiny
 
 SILENT = Reporter(lambda line: None, lambda what, done, total: None)

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from edgecd.config import TrainConfig
-from edgecd.distill.train import Reporter, train
-from edgecd.distill.training import vocabulary_loss
 from edgecd.errors import InputError
-from edgecd.metrics import log_softmax
+from edgecd.tasks.metrics import log_softmax
+from edgecd.training.distil import Reporter, train
+from edgecd.training.loop import vocabulary_loss
 from tests import tiny
 
 SILENT = Reporter(lambda line: None, lambda what, done, total: None)

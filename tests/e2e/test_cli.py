@@ -198,7 +198,7 @@ def test_an_unreachable_hub_is_said_within_ten_seconds(tmp_path):
         }
         code = (
             "import time, sys\n"
-            "from edgecd.hub import resolve_model, resolve_dataset\n"
+            "from edgecd.host.hub import resolve_model, resolve_dataset\n"
             "from edgecd.errors import InputError\n"
             "import huggingface_hub\n"
             "for ask in (resolve_model, resolve_dataset):\n"

@@ -21,9 +21,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks" / "pee
 from optimum_check import checkpoint_logits, optimum_logits
 
 from edgecd import Predictor
-from edgecd.bundle import read_manifest
 from edgecd.export.convert import export_run
-from edgecd.machine import instruction_sets, int8_saturates
+from edgecd.formats.bundle import read_manifest
+from edgecd.host.machine import instruction_sets, int8_saturates
 from tests.tiny import examples, tiny_run, tiny_tokenizer
 
 FROM_TRANSFORMERS_5 = os.environ.get("EDGECD_RUN_FROM_TRANSFORMERS_5")

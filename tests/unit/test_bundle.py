@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edgecd.bundle import MAX_MANIFEST_BYTES, check_files, read_manifest, write_bundle
 from edgecd.errors import CheckFailed, InputError
-from edgecd.graphfile import TENSOR_PATHS, refuse_external_data
-from edgecd.manifest import (
+from edgecd.formats.bundle import MAX_MANIFEST_BYTES, check_files, read_manifest, write_bundle
+from edgecd.formats.graphfile import TENSOR_PATHS, refuse_external_data
+from edgecd.formats.manifest import (
     CONTEXT,
     FORMAT,
     LISTED,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from edgecd.bench.compare import compare_reports, two_proportion_p
+from edgecd.bench.report.compare import compare_reports, two_proportion_p
 from edgecd.cli import app
 from edgecd.errors import InputError
 from tests.reports import REFERENCE, STUDENT, synthetic_report

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edgecd.context import (
+from edgecd.errors import CheckFailed, EdgecdError, InputError
+from edgecd.formats.context import (
     METADATA,
     Context,
     ContextFacts,
@@ -20,7 +21,6 @@ from edgecd.context import (
     refuse_other_model,
     write_context,
 )
-from edgecd.errors import CheckFailed, EdgecdError, InputError
 
 SLOW = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -99,7 +99,7 @@ def resigned(path: Path, context: Context, change: dict[str, Any]) -> None:
     """Write a context whose facts were changed, and whose hash is right again."""
     from safetensors.numpy import load, save
 
-    from edgecd import context as module
+    from edgecd.formats import context as module
 
     write_context(path, context)
     content = path.read_bytes()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edgecd.bench.energy import energy_j, spent_j
+from edgecd.host.energy import energy_j, spent_j
 
 
 def write_package(folder: Path, number: int, used_uj: int, most_uj: int = 262_143_328_850) -> None:

@@ -11,11 +11,11 @@ import pytest
 pytest.importorskip("matplotlib")
 proportion = pytest.importorskip("scipy.stats").binomtest
 
-from edgecd.bench.cost import break_even  # noqa: E402
-from edgecd.bench.facts import complete, row_of  # noqa: E402
-from edgecd.bench.figures import draw, wilson_interval  # noqa: E402
-from edgecd.plotting import COLORS, INK, figure, save, short  # noqa: E402
-from edgecd.point_labels import label_points  # noqa: E402
+from edgecd.bench.report.cost import break_even  # noqa: E402
+from edgecd.bench.report.facts import complete, row_of  # noqa: E402
+from edgecd.bench.report.figures import draw, wilson_interval  # noqa: E402
+from edgecd.plotting.labels import label_points  # noqa: E402
+from edgecd.plotting.style import COLORS, INK, figure, save, short  # noqa: E402
 from tests.reports import STUDENT, small_report, synthetic_report  # noqa: E402
 
 NAMES = {

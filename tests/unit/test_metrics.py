@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgecd.errors import InputError
-from edgecd.metrics import (
+from edgecd.tasks.metrics import (
     accuracy,
     agreement,
     bootstrap_interval,

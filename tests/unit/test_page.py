@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from edgecd.bench.page import page
-from edgecd.bench.publish import write_reports
+from edgecd.bench.report.page import page
+from edgecd.bench.report.write import write_reports
 from tests.reports import STUDENT, small_report, synthetic_report
 
 VOID = {"meta", "link", "br", "img"}

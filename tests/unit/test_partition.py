@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from edgecd.contexts.meta_table import summarize, table
 from edgecd.errors import InputError
 from edgecd.files import read_toml
-from edgecd.mend.results import summarize, table
-from edgecd.mend.tasks import load_partition
+from edgecd.tasks.partition import load_partition
 from tests import mend_world
 
 SHIPPED = Path(__file__).parents[2] / "benchmarks" / "mend"

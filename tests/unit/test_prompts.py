@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgecd.encoding import encode_prompt, label_token_ids
 from edgecd.errors import InputError
-from edgecd.prompts import NLI_PATTERNS, PromptTemplate, nli_pattern
+from edgecd.tasks.encoding import encode_prompt, label_token_ids
+from edgecd.tasks.prompts import NLI_PATTERNS, PromptTemplate, nli_pattern
 from tests import tiny
 
 WORDS = {"yes": " Yes", "no": " No"}

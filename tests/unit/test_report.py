@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from edgecd.bench.data import EvalSet
-from edgecd.bench.facts import complete, groups, row_of
-from edgecd.bench.report import markdown, table, verdict
-from edgecd.bench.rows import Measured, compare, find_reference, make_rows
-from edgecd.bench.systems import (
+from edgecd.bench.report.facts import complete, groups, row_of
+from edgecd.bench.report.markdown import markdown, table, verdict
+from edgecd.bench.report.rows import Measured, compare, find_reference, make_rows
+from edgecd.bench.systems.choose import (
     BASELINES,
     TEACHER,
     TEACHER_CACHED,
@@ -24,7 +23,8 @@ from edgecd.bench.systems import (
     choose_roles,
 )
 from edgecd.errors import InputError
-from edgecd.machine import fast_dtype
+from edgecd.host.machine import fast_dtype
+from edgecd.tasks.evaluation import EvalSet
 from tests.reports import MACHINE, STUDENT, synthetic_report
 
 LABELS = ("yes", "no")

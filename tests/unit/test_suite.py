@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgecd.errors import InputError
-from edgecd.metrics import bootstrap_interval
 from edgecd.sweep.suite import Runs, Suite, expand, load_suite
 from edgecd.sweep.table import aggregate, mean_sd, paired_difference, render
+from edgecd.tasks.metrics import bootstrap_interval
 
 SUITES = Path(__file__).parents[2] / "benchmarks" / "suites"
 GIVEN = {"task": "mnli", "teacher": "big/model", "student": "small/model"}

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgecd.demonstrations import draw_demonstrations
 from edgecd.errors import InputError
-from edgecd.tasks import Example, builtin_tasks, load_task, read_split
+from edgecd.tasks.demonstrations import draw_demonstrations
+from edgecd.tasks.task import Example, builtin_tasks, load_task, read_split
 
 TASK = """
 name = "mail"

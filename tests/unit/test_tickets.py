@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgecd.demo.phrases import IN_DOMAIN, PhraseBook
-from edgecd.demo.phrases_ood import OUT_OF_DOMAIN
-from edgecd.demo.tickets import LABELS, tickets
 from edgecd.errors import InputError
-from edgecd.tasks import load_task
+from edgecd.tasks.task import load_task
+from edgecd.tasks.tickets.messages import LABELS, tickets
+from edgecd.tasks.tickets.phrases import IN_DOMAIN, PhraseBook
+from edgecd.tasks.tickets.phrases_ood import OUT_OF_DOMAIN
 
 SPLITS = ("train", "validation", "test", "ood")
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -77,7 +77,7 @@ def test_ood_texts_are_unique() -> None:
 
 def test_the_same_rows_in_every_process() -> None:
     code = (
-        "from edgecd.demo.tickets import tickets;"
+        "from edgecd.tasks.tickets.messages import tickets;"
         "from edgecd.files import fingerprint;"
         "print(fingerprint(tickets('train', 60), tickets('ood', 60)))"
     )
@@ -137,6 +137,6 @@ def test_what_cannot_be_made_is_refused(split: str, count: int) -> None:
 
 
 def test_running_out_of_messages_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgecd.demo.tickets.MAX_TRIES", 0)
+    monkeypatch.setattr("edgecd.tasks.tickets.messages.MAX_TRIES", 0)
     with pytest.raises(InputError, match="ask for fewer"):
         tickets("test", 1)

@@ -15,6 +15,6 @@ module of its own, whose import is cheap, with
 from __future__ import annotations
 
 from edgecd.bench.peers.registry import NAMES, find, installed, missing_reason
-from edgecd.bench.peers.rows import load, prepare
+from edgecd.bench.systems.peer import load, prepare
 
 __all__ = ["NAMES", "find", "installed", "load", "missing_reason", "prepare"]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from edgecd.bench.peers import prepare
 from edgecd.errors import EdgecdError, InputError
-from edgecd.processes import end_with_parent
+from edgecd.host.processes import end_with_parent
 
 USAGE = "usage: python -m edgecd.bench.peers NAME CHECKPOINT FOLDER THREADS [WORK]"
 

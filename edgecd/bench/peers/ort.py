@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecd.bench.peers.checkpoint import Logits, batch_of_one, traced_file
-from edgecd.manifest import MODEL
+from edgecd.formats.manifest import MODEL
 
 PACKAGE, PROVIDER = "onnxruntime", "CPUExecutionProvider"
 IMPORTS = ("onnxruntime",)

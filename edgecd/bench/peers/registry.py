@@ -7,7 +7,7 @@ from importlib.machinery import PathFinder
 from importlib.util import find_spec
 
 from edgecd.errors import InputError
-from edgecd.tasks import suggest
+from edgecd.tasks.task import suggest
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,161 @@
+"""report.html: one file that needs no network and no script, made from report.json alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from html import escape
+from importlib.resources import files
+
+from edgecd.bench.report import cells, tables
+from edgecd.bench.report.facts import Report, Row, best_student, complete, p50_ms, prompt_of
+from edgecd.bench.report.words import notes
+
+_STYLE = "page.css"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure of the page: its heading, the sentence that says what it shows, and its SVG."""
+
+    title: str
+    shows: str
+    svg: str
+
+
+def page(report: Report, pictures: Sequence[Picture] | None) -> str:
+    """The page as HTML; `pictures` is None where matplotlib is not installed.
+
+    `svg` of a picture must come from `edgecd.plotting.style.inline_svg`; all else is escaped.
+    """
+    report = complete(report)
+    task = escape(report["task"])
+    style = files("edgecd.bench.report").joinpath(_STYLE).read_text(encoding="utf-8")
+    body = [
+        *_head(report),
+        "<main>",
+        *_table(tables.main_table(report), best_student(report)),
+        *_figures(pictures),
+        "<h2>Details</h2>",
+        *_details(report),
+        "<h2>Notes</h2>",
+        '<ul class="notes">',
+        *(f"<li>{_text(note)}</li>" for note in notes(report)),
+        "</ul>",
+        "</main>",
+        "<footer>Made by edgecd bench from report.json, which holds every figure.</footer>",
+    ]
+    return "\n".join(
+        [
+            "<!DOCTYPE html>",
+            '<html lang="en">',
+            "<head>",
+            '<meta charset="utf-8">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            '<link rel="icon" href="data:,">',
+            f"<title>Benchmark: {task}</title>",
+            f"<style>\n{style}</style>",
+            "</head>",
+            "<body>",
+            *body,
+            "</body>",
+            "</html>",
+            "",
+        ]
+    )
+
+
+def _head(report: Report) -> Iterator[str]:
+    """The answer, then what it rests on."""
+    first, rest = _sentences(report["verdict"])
+    yield "<header>"
+    yield f"<h1>Benchmark: {escape(report['task'])}</h1>"
+    yield f'<p class="verdict">{_text(first)}</p>'
+    if rest:
+        yield f'<p class="rest">{_text(rest)}</p>'
+    if facts := list(_key_facts(report)):
+        yield '<dl class="key">'
+        for name, value in facts:
+            yield f"<div><dt>{_text(name)}</dt><dd>{escape(value)}</dd></div>"
+        yield "</dl>"
+    yield "</header>"
+
+
+def _sentences(verdict: str) -> tuple[str, str]:
+    """The answer itself, and the figures behind it."""
+    answer, opened, figures = verdict.partition(" (accuracy ")
+    if not opened:
+        return verdict, ""
+    gap, _, rest = figures.partition("). ")
+    return f"{answer}.", f"Accuracy {gap}. {rest}"
+
+
+def _key_facts(report: Report) -> Iterator[tuple[str, str]]:
+    best = best_student(report)
+    found = best and (prompt_of(report, best, "cached") or prompt_of(report, best, "naive"))
+    if not (best and found):
+        return
+    prompt, ratio = found
+    how = "cached" if prompt["role"].endswith("cached") else "prompt's"
+    if gap := best["accuracy_minus_teacher"]:
+        low, high = (100 * end for end in gap["ci95"])
+        yield (
+            f"accuracy against `{report['reference']}` [{low:+.1f}, {high:+.1f}]",
+            f"{100 * gap['difference']:+.1f} points",
+        )
+    yield f"as fast as the {how} prompt, {p50_ms(best):.0f} ms a query", f"{ratio:.1f}x"
+    for key, words in (("peak_rss_bytes", "memory"), ("disk_bytes", "disk")):
+        if best[key] and prompt[key]:
+            share = f"{prompt[key] / best[key]:.1f}x"
+            yield f"less {words}, {cells.megabytes(best[key])} MB", share
+
+
+def _table(table: tables.Table, best: Row | None = None) -> Iterator[str]:
+    """A table in a box of its own that scrolls; groups have headings where there are several."""
+    name = escape(table.title)
+    yield f"<h2>{name}</h2>" if best is not None else f"<h3>{name}</h3>"
+    yield f'<div class="scroll" role="region" tabindex="0" aria-label="{name}, table"><table>'
+    heads = "".join(f'<th scope="col">{escape(column)}</th>' for column in table.columns)
+    yield f"<thead><tr>{heads}</tr></thead>"
+    for heading, rows in table.groups:
+        yield "<tbody>"
+        if len(table.groups) > 1:
+            wide = f'class="group" colspan="{len(table.columns)}" scope="rowgroup"'
+            yield f"<tr><th {wide}>{escape(heading)}</th></tr>"
+        for system, *values in rows:
+            mark = ' class="best"' if best is not None and best["system"] == system else ""
+            data = "".join(f"<td>{escape(value)}</td>" for value in values)
+            yield f'<tr{mark}><th scope="row">{escape(system)}</th>{data}</tr>'
+        yield "</tbody>"
+    yield "</table></div>"
+    if table.about:
+        yield f'<p class="about">{_text(table.about)}</p>'
+
+
+def _figures(pictures: Sequence[Picture] | None) -> Iterator[str]:
+    if pictures is None:
+        yield "<h2>Figures</h2>"
+        yield '<p class="missing">This page was made without figures, which need matplotlib: '
+        yield "<code>pip install 'edgecd[report]'</code></p>"
+    elif pictures:
+        yield "<h2>Figures</h2>"
+    for picture in pictures or ():
+        name = escape(picture.title)
+        yield f"<figure><h3>{name}</h3><figcaption>{_text(picture.shows)}</figcaption>"
+        yield f'<div class="scroll" role="region" tabindex="0" aria-label="{name}, figure">'
+        yield f"{picture.svg}</div></figure>"
+
+
+def _details(report: Report) -> Iterator[str]:
+    found = [tables.domain_table(report)] if report["ood"] else []
+    found += [*tables.group_tables(report), tables.accuracy_table(report)]
+    found += [tables.against_table(report), tables.speed_table(report)]
+    for table in found:
+        if table.rows:
+            yield from _table(table)
+
+
+def _text(text: str) -> str:
+    """Escaped, with `names` as code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))

@@ -1,0 +1,184 @@
+"""The report's tables as text, worked out once for Markdown, HTML and the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from edgecd.bench.report import cells
+from edgecd.bench.report.facts import Report, Row, answering, groups, p50_ms, parts_of
+
+Column = tuple[str, Callable[[Row], str]]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells by row, under the headings of their groups; a row's first cell names the system."""
+
+    title: str
+    columns: tuple[str, ...]
+    groups: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...]
+    about: str
+
+    @property
+    def rows(self) -> list[tuple[str, ...]]:
+        """All rows, without the headings."""
+        return [row for _, rows in self.groups for row in rows]
+
+
+SYSTEM: Column = ("system", lambda row: str(row["system"]))
+SHOTS: Column = ("shots", lambda row: str(row["shots_in_input"]))
+TOKENS: Column = ("tokens", lambda row: cells.number(row["tokens_per_query_mean"], 0))
+ACCURACY: Column = (
+    "accuracy [95%]",
+    lambda row: cells.interval(row["accuracy"], row["accuracy_ci95"]),
+)
+P50: Column = ("p50 ms", lambda row: cells.number(p50_ms(row), 1))
+P95: Column = ("p95 ms", lambda row: cells.number(row["latency_ms"]["p95"], 1))
+P99: Column = ("p99 ms", lambda row: cells.number(row["latency_ms"]["p99"], 1))
+MEMORY: Column = ("memory MB", lambda row: cells.megabytes(row["peak_rss_bytes"]))
+DISK: Column = ("disk MB", lambda row: cells.megabytes(row["disk_bytes"]))
+TERMINAL = (SYSTEM, ("accuracy", cells.accuracy), P50, MEMORY, DISK)
+
+
+def main_table(report: Report) -> Table:
+    """What one needs to choose: accuracy and cost."""
+    columns: list[Column] = [
+        SYSTEM,
+        ACCURACY,
+        ("difference", partial(cells.gap_to_reference, report)),
+        P50,
+        ("faster", lambda row: cells.faster(report, row, "cached")),
+        MEMORY,
+        DISK,
+        SHOTS,
+        TOKENS,
+        ("runtime", cells.runtime),
+    ]
+    about = [
+        "Latency is of one query at a time, from text to scores; memory is the peak of a fresh "
+        "process up to the last of them."
+    ]
+    if report["reference"]:
+        about.append(f"`difference` is the accuracy minus that of `{report['reference']}`.")
+    about.append(
+        "`faster`: times as fast as the teacher's prompt with its prefix cached, on the same "
+        "runtime and precision where that was measured."
+    )
+    return _table("Results", columns, report["rows"], " ".join(about))
+
+
+def against_table(report: Report) -> Table:
+    """How many times less time, memory and disk a row takes than the teacher's prompts."""
+    columns: list[Column] = [
+        SYSTEM,
+        ("faster than naive", lambda row: cells.faster(report, row, "naive", named=True)),
+        ("faster than cached", lambda row: cells.faster(report, row, "cached", named=True)),
+        ("less memory", lambda row: cells.less(report, row, "peak_rss_bytes")),
+        ("less disk", lambda row: cells.less(report, row, "disk_bytes")),
+    ]
+    about = "In brackets the prompt that a row is compared with: the one on the same runtime and "
+    about += "precision where that was measured. Memory and disk are against the cached one."
+    rows = [row for row in report["rows"] if any(row["faster_than"].values())]
+    return _table("Against the teacher's prompt", columns, rows, about)
+
+
+def accuracy_table(report: Report) -> Table:
+    """How good the answers are, and how sure that is."""
+    columns: list[Column] = [
+        SYSTEM,
+        ACCURACY,
+        ("difference [95%]", partial(cells.difference, report)),
+        ("McNemar p", partial(cells.mcnemar, report)),
+        ("over draws", cells.draws),
+        ("as teacher", lambda row: cells.number(row["agreement_with_teacher"], 3)),
+        ("macro-F1", lambda row: cells.number(row["macro_f1"], 3)),
+        ("ECE", lambda row: cells.number(row["ece"], 3)),
+        ("uncalibrated", cells.uncalibrated),
+    ]
+    about = {
+        "difference [95%]": f"Differences are from `{report['reference']}`, on the same examples.",
+        "McNemar p": "After McNemar's p: examples that only this system got right, and only the "
+        "reference.",
+        "over draws": "`over draws`: mean ± standard deviation of the accuracy over demonstration "
+        "draws, and how many.",
+        "as teacher": "`as teacher`: share of labels equal to the teacher's.",
+        "ECE": "ECE: expected calibration error.",
+        "uncalibrated": "`uncalibrated`: accuracy without calibration.",
+    }
+    table = _table("Accuracy", columns, answering(report), "", optional=True)
+    return Table(
+        table.title,
+        table.columns,
+        table.groups,
+        " ".join(text for name, text in about.items() if name in table.columns),
+    )
+
+
+def domain_table(report: Report) -> Table:
+    """Accuracy out of domain, next to the task's own."""
+    columns: list[Column] = [SYSTEM, (report["task"], ACCURACY[1])]
+    columns += [(name, partial(cells.out_of_domain, name=name)) for name in report["ood"]]
+    about = "In brackets 95% intervals."
+    if any((one or {}).get("minus_teacher") for row in report["rows"] for one in _ood(row)):
+        about += f" After them the difference from `{report['reference']}`, on the same examples."
+    return _table("Out of domain", columns, answering(report), about)
+
+
+def group_tables(report: Report) -> list[Table]:
+    """A table for each data set whose examples come in groups (HANS: its heuristics)."""
+    tables = []
+    for name in (None, *report["ood"]):
+        rows = [row for row in answering(report) if parts_of(row, name)]
+        found = dict.fromkeys(group for row in rows for group in parts_of(row, name))
+        columns: list[Column] = [SYSTEM]
+        columns += [(group, partial(cells.part, name=name, group=group)) for group in found]
+        if rows:
+            about = "Accuracy, and in brackets the number of examples."
+            tables.append(_table(f"{name or report['task']} by group", columns, rows, about))
+    return tables
+
+
+def speed_table(report: Report) -> Table:
+    """Latency, start and throughput in detail."""
+    columns: list[Column] = [
+        SYSTEM,
+        P50,
+        P95,
+        P99,
+        ("spread", lambda row: cells.number(row["p50_spread"], 2)),
+        ("load ms", cells.load_ms),
+        ("first ms", lambda row: cells.number(row["first_call_ms"], 1)),
+        ("queries/s", cells.throughput),
+        ("J/query", lambda row: cells.number(row["energy_j_per_query"], 2)),
+        ("threads", lambda row: str(row["threads"] or cells.NONE)),
+    ]
+    about = "`spread`: the slowest round's p50 over the fastest round's. `load ms` includes "
+    about += "reading a prefix that is cached. `queries/s` is at batch 1 unless the batch is given."
+    return _table("Time", columns, report["rows"], about, optional=True)
+
+
+def _ood(row: Row) -> Sequence[Row | None]:
+    return list(row["ood_accuracy"].values())
+
+
+def _table(
+    title: str,
+    columns: Sequence[Column],
+    rows: Sequence[Row],
+    about: str,
+    optional: bool = False,
+) -> Table:
+    """`optional`: a column in which no row has anything is left out."""
+    if optional:
+        columns = [one for one in columns if any(one[1](row) != cells.NONE for row in rows)]
+    return Table(
+        title,
+        tuple(name for name, _ in columns),
+        tuple(
+            (heading, tuple(tuple(cell(row) for _, cell in columns) for row in members))
+            for heading, members in groups(rows)
+        ),
+        about,
+    )

@@ -1,0 +1,146 @@
+"""In-context learning as a system of the benchmark: naive, with a cached prefix, or zero-shot."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from edgecd.bench.worker import Fields, Loaded, Shots, SkippedError
+from edgecd.errors import InputError
+from edgecd.lm.models import (
+    LanguageModel,
+    check_context_fits,
+    load_language_model,
+    pick_device,
+    pick_dtype,
+)
+from edgecd.lm.scorer import (
+    Prefix,
+    Scorer,
+    context_ids,
+    label_logits,
+    make_scorer,
+    read_context,
+    score_queries,
+)
+from edgecd.tasks.encoding import encode_prompt
+from edgecd.tasks.prompts import PromptTemplate
+
+_PRECISION = {torch.float32: "fp32", torch.bfloat16: "bf16"}
+_BATCH = {"cpu": 8, "cuda": 32}
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.model",
+)
+
+
+def load(spec: Mapping[str, Any], import_ms: float) -> Loaded:
+    """A language model with the demonstrations in its input, read anew or once.
+
+    Only the label words' rows of the output head are multiplied, in every mode, so the naive
+    row is as fast as the prompt allows. Raises SkippedError when the prompt does not fit.
+    """
+    torch.set_num_threads(spec["threads"])
+    transformers.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    started = time.perf_counter()
+    device = pick_device(spec["provider"])
+    lm = load_language_model(spec["system"]["model"], device, pick_dtype(spec["dtype"], device))
+    template = PromptTemplate(spec["template"], spec["verbalizer"])
+    scorer = make_scorer(lm, template)
+    load_ms = (time.perf_counter() - started) * 1e3
+
+    cached = spec["system"]["cached"]
+    batch_size = _BATCH[device.type]
+
+    def read(shots: Shots) -> tuple[list[int], Prefix | None]:
+        """(tokens to read before each query, what was read once)"""
+        context = context_ids(scorer, template.render_context(shots)) if shots else []
+        try:
+            check_context_fits(lm, len(context), spec["max_length"])
+        except InputError as bad:
+            raise SkippedError(str(bad)) from None
+        return (context, None) if not cached else ([], read_context(scorer, context))
+
+    started = time.perf_counter()
+    before, prefix = read(spec["shots"])
+    context_ms = (time.perf_counter() - started) * 1e3 if cached else None
+
+    def ids(fields: Fields) -> list[int]:
+        after = bool(spec["shots"])
+        return encode_prompt(lm.text_tokenizer, template, fields, spec["max_length"], after).ids
+
+    def answer(fields: Fields) -> list[float]:
+        row: list[float] = label_logits(scorer, [before + ids(fields)], prefix)[0].tolist()
+        return row
+
+    def answer_all(inputs: Sequence[Fields]) -> list[list[float]]:
+        return _scores(scorer, [before + ids(fields) for fields in inputs], prefix, batch_size)
+
+    def answer_after(shots: Shots, inputs: Sequence[Fields]) -> list[list[float]]:
+        anew, once = read(shots)
+        return _scores(scorer, [anew + ids(fields) for fields in inputs], once, batch_size)
+
+    return Loaded(
+        answer=answer,
+        answer_all=answer_all,
+        batch_size=batch_size,
+        tokens=lambda fields: len(before) + len(ids(fields)),
+        facts={
+            "runtime": "torch",
+            "runtime_version": torch.__version__,
+            "provider": device.type,
+            "precision": _PRECISION[lm.model.dtype],
+            "labels": list(template.labels),
+            "parameters": sum(weights.numel() for weights in lm.model.parameters()),
+            "disk_bytes": _disk_bytes(lm),
+            "context_tokens": len(before) if prefix is None else prefix.length,
+            "import_ms": import_ms,
+            "load_ms": load_ms,
+            "context_ms": context_ms,
+        },
+        answer_after=answer_after if spec["shots"] else None,
+    )
+
+
+def _scores(
+    scorer: Scorer, queries: Sequence[list[int]], prefix: Prefix | None, batch_size: int
+) -> list[list[float]]:
+    rows: list[list[float]] = [[] for _ in queries]
+    for places, scores in score_queries(scorer, queries, prefix, batch_size):
+        for place, row in zip(places, scores.tolist(), strict=True):
+            rows[place] = row
+    return rows
+
+
+def _disk_bytes(lm: LanguageModel) -> int | None:
+    """Bytes of the weight files and the tokenizer; None when the hub's cache does not show them."""
+    path = Path(lm.name).expanduser()
+    if path.is_file():  # a GGUF file holds its tokenizer
+        return path.stat().st_size
+    folder = path if path.is_dir() else _snapshot(lm.name)
+    if folder is None:
+        return None
+    weights = list(folder.glob("*.safetensors")) or list(folder.glob("pytorch_model*.bin"))
+    tokenizer = [folder / name for name in _TOKENIZER_FILES if (folder / name).is_file()]
+    return sum(file.stat().st_size for file in (*weights, *tokenizer)) if weights else None
+
+
+def _snapshot(name: str) -> Path | None:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, local_files_only=True))
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,119 @@
+"""`edgecd inspect RUN --attention`: what a distiller's vectors look at (2403.06914, Fig. 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import DynamicCache
+
+from edgecd.contexts.networks import Gist
+from edgecd.contexts.train import load_distiller
+from edgecd.files import public, write_json
+from edgecd.plotting.style import figure, plain, save
+from edgecd.tasks.demonstrations import draw_demonstrations
+from edgecd.tasks.encoding import demonstration_ids, token_ids
+from edgecd.tasks.partition import pair_of
+from edgecd.tasks.prompts import SEPARATOR
+from edgecd.tasks.task import Task, read_split
+
+TOKENS_SHOWN = 12
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Attention of the vectors, [positions, tokens], over the demonstrations' tokens.
+
+    The mean over layers and heads, of what goes to the demonstrations. `ends` holds the place after
+    each demonstration's last token.
+    """
+
+    tokens: list[str]
+    ends: list[int]
+    weights: NDArray[np.float32]
+
+
+def attend(run: Path, task: Task, shots: int, seed: int) -> Seen:
+    """Read a task's demonstrations with a run's distiller, and watch; errors as of `compress`."""
+    trained = load_distiller(run, torch.device("cpu"), torch.float32)
+    tokenizer, reader = trained.lm.text_tokenizer, trained.network.reader
+    chosen = draw_demonstrations(read_split(task, "train").examples, task.labels, shots, seed)
+    texts = [pair_of(task.template, example).text for example in chosen]
+    ids = demonstration_ids(tokenizer, texts, int(trained.run["max_context"]))
+    body = reader.body
+    body.set_attn_implementation("eager")  # the only one that tells its weights
+    with torch.no_grad():
+        if isinstance(trained.network, Gist):
+            found = reader.read_into(DynamicCache(), ids, 1, output_attentions=True)
+        else:
+            embedded = reader.embedded(ids)
+            found = body(inputs_embeds=embedded, output_attentions=True, use_cache=False)
+    layers = torch.stack([layer[0].mean(0) for layer in found.attentions])
+    weights = layers.mean(0)[-len(reader.placeholders) :, : len(ids)]
+    return Seen(
+        [tokenizer.decode([token], skip_special_tokens=False) for token in ids],
+        _ends(tokenizer, texts, len(ids)),
+        weights.numpy(),
+    )
+
+
+def show_attention(run: Path, task: Task, out: Path, shots: int, seed: int) -> dict[str, Any]:
+    """Write OUT.png, OUT.svg and OUT.json; returns the facts of the JSON."""
+    seen = attend(run, task, shots, seed)
+    drawn, panels = figure(7.2, 5.2, rows=2)
+    scale = float(np.quantile(seen.weights[:, 1:], 0.995)) if seen.weights.shape[1] > 1 else None
+    panels[0].imshow(seen.weights, aspect="auto", cmap="magma", vmin=0, vmax=scale)
+    panels[0].grid(visible=False)
+    for end in seen.ends[:-1]:  # at the top alone: a whole line would hide the labels' tokens
+        panels[0].axvline(end - 0.5, ymin=0.96, color="white", lw=1)
+    panels[0].set(xlabel="tokens of the demonstrations", ylabel="vector")
+    share = by_demonstration(seen)
+    panels[1].bar(range(1, len(share) + 1), share, color="#D6568E")
+    panels[1].set(xlabel="demonstration", ylabel="share of attention")
+    # The first token of a text takes what is needed nowhere else, and would hide the rest.
+    order = 1 + np.argsort(-seen.weights[:, 1:].mean(0))[:TOKENS_SHOWN]
+    most = [{"token": seen.tokens[place], "weight": _mean(seen, place)} for place in order]
+    titles = ", ".join(repr(one["token"]) for one in most)
+    plain([panels[0].set_title(f"{task.name}: most attended {titles}", fontsize=8, loc="left")])
+    save(drawn, out)
+    facts = {
+        "run": public(str(run)),
+        "task": task.name,
+        "positions": int(seen.weights.shape[0]),
+        "tokens": len(seen.tokens),
+        "first_token_share": float(seen.weights[:, 0].mean()),
+        "share_by_demonstration": share,
+        "most_attended": most,
+        "figure": public(f"{out}.png"),
+    }
+    write_json(out.with_name(f"{out.name}.json"), facts)
+    return facts
+
+
+def by_demonstration(seen: Seen) -> list[float]:
+    """How the vectors' attention is divided among the demonstrations, without the first token."""
+    places = seen.weights.mean(0).astype(float)
+    places[0] = 0.0
+    parts = [float(part.sum()) for part in np.split(places, seen.ends[:-1])]
+    total = sum(parts) or 1.0
+    return [part / total for part in parts]
+
+
+def _ends(tokenizer: Any, texts: Sequence[str], length: int) -> list[int]:
+    """The places after each demonstration's last token, of those that were read."""
+    ends = []
+    for count in range(1, len(texts) + 1):
+        end = len(token_ids(tokenizer, SEPARATOR.join(texts[:count]), special=True))
+        ends.append(min(end, length))
+        if end >= length:
+            break
+    return ends
+
+
+def _mean(seen: Seen, place: int) -> float:
+    return float(seen.weights[:, place].mean())

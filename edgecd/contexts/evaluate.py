@@ -1,0 +1,74 @@
+"""How well a task is answered after a front: options ranked by their mean log-likelihood."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from edgecd.contexts.episodes import query_ids
+from edgecd.contexts.language import Continuation, Front, next_token_logits
+from edgecd.errors import InputError
+from edgecd.lm.models import LanguageModel
+from edgecd.tasks.encoding import token_ids
+from edgecd.tasks.partition import Pair
+
+ROWS = 8
+
+
+@torch.no_grad()
+def option_scores(
+    lm: LanguageModel, front: Front, pairs: Sequence[Pair], max_query: int
+) -> list[NDArray[np.float64]]:
+    """For each pair the mean log-likelihood per token of each of its options, after the front.
+
+    Raises InputError for a pair without options.
+    """
+    jobs: list[tuple[int, int, Continuation]] = []
+    one_pass: dict[int, list[int]] = {}
+    for place, pair in enumerate(pairs):
+        if not pair.options:
+            raise InputError("a task to test on needs options for each input")
+        tokens = [token_ids(lm.text_tokenizer, option, special=False) for option in pair.options]
+        asked: Sequence[str] = pair.options
+        if all(len(ids) == 1 for ids in tokens):  # one look at the next token answers for all
+            one_pass[place] = [ids[0] for ids in tokens]
+            asked = pair.options[:1]
+        for number, option in enumerate(asked):
+            candidate = Pair(pair.prompt, option, pair.options)
+            jobs.append((place, number, query_ids(lm.text_tokenizer, candidate, max_query)))
+    scores = [np.zeros(len(pair.options)) for pair in pairs]
+    jobs.sort(key=lambda job: -len(job[2].ids))
+    for start in range(0, len(jobs), ROWS):
+        batch = jobs[start : start + ROWS]
+        logits, targets, _ = next_token_logits(lm, front, [job[2] for job in batch], True)
+        log_probabilities = torch.log_softmax(logits, dim=-1).cpu()
+        chosen = log_probabilities[torch.arange(len(targets)), targets.cpu()].double().numpy()
+        done = 0
+        for place, number, continuation in batch:
+            if place in one_pass:
+                scores[place] = log_probabilities[done][one_pass[place]].double().numpy()
+            else:
+                scores[place][number] = chosen[done : done + continuation.answer_length].mean()
+            done += continuation.answer_length
+    return scores
+
+
+def accuracies(
+    scores: Sequence[NDArray[np.float64]],
+    pairs: Sequence[Pair],
+    reference: Sequence[NDArray[np.float64]],
+) -> tuple[float, float | None]:
+    """(accuracy, the same after calibration).
+
+    Calibration takes off each option's mean over `reference`, the scores of inputs whose labels
+    nobody saw; None where the options are not the same for every input.
+    """
+    truth = np.array([pair.options.index(pair.answer) for pair in pairs])
+    plain = float(np.mean([row.argmax() for row in scores] == truth))
+    if len({pair.options for pair in pairs}) > 1 or not reference:
+        return plain, None
+    shift = np.mean(np.stack(reference), axis=0)
+    return plain, float(np.mean([(row - shift).argmax() for row in scores] == truth))

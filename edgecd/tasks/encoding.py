@@ -1,0 +1,164 @@
+"""Text to token ids: one function for teacher, student and device, so that they cannot differ.
+
+Works on a `tokenizers.Tokenizer` alone. Transformers' fast tokenizers carry one inside
+(`backend_tokenizer`), which is also what `tokenizer.json` of a bundle is saved from.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edgecd.errors import InputError
+from edgecd.tasks.prompts import SEPARATOR, PromptTemplate, parse, value_of
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Token ids of one prompt, and whether a field had to be shortened to fit."""
+
+    ids: list[int]
+    shortened: bool
+
+
+def token_ids(tokenizer: Tokenizer, text: str, special: bool) -> list[int]:
+    """Token ids of `text`; `special` adds what the tokenizer puts in front (OPT's `</s>`)."""
+    ids: list[int] = tokenizer.encode(text, add_special_tokens=special).ids
+    return ids
+
+
+def encode_prompt(
+    tokenizer: Tokenizer,
+    template: PromptTemplate,
+    fields: Mapping[str, str],
+    max_length: int,
+    after_context: bool = False,
+) -> Encoded:
+    """Encode one input, shortening its longest fields from their ends until it fits.
+
+    `after_context` is for a query that continues demonstrations: it starts with their separator
+    and has no start token. The pattern itself is never cut: the label's word must still follow
+    its tail. Raises InputError when a field is missing, or when the pattern alone is over
+    `max_length` tokens.
+    """
+
+    def encode(values: Mapping[str, str]) -> list[int]:
+        before = SEPARATOR if after_context else ""
+        return token_ids(tokenizer, before + template.render(values), special=not after_context)
+
+    ids = encode(fields)
+    if len(ids) <= max_length:
+        return Encoded(ids, False)
+    spans = {
+        name: tokenizer.encode(value_of(fields, name), add_special_tokens=False).offsets
+        for name in template.fields
+    }
+    lengths = [len(spans[name]) for name in template.fields]
+    level = _level(lengths, max_length - (len(ids) - sum(lengths)))
+    while level >= 0:
+        cut = {
+            name: fields[name][: spans[name][level - 1][1] if level else 0]
+            if len(spans[name]) > level
+            else fields[name]
+            for name in template.fields
+        }
+        ids = encode(cut)
+        if len(ids) <= max_length:
+            return Encoded(ids, True)
+        level -= 1  # tokens merge differently at the cut; rarely more than once
+    raise InputError(
+        f"the template alone has {len(ids)} tokens, more than max_length {max_length}: "
+        "raise --max-length or shorten the template"
+    )
+
+
+def demonstration_ids(tokenizer: Tokenizer, texts: Sequence[str], limit: int) -> list[int]:
+    """Token ids of as many demonstrations, each with its answer, as fit into `limit`.
+
+    The first ones first; a single one that is too long is cut. Empty when there are none.
+    """
+    count = len(texts)
+    while count:
+        ids = token_ids(tokenizer, SEPARATOR.join(texts[:count]), special=True)
+        if len(ids) <= limit or count == 1:
+            return ids[:limit]
+        # Usually one step: demonstrations are of like lengths
+        count = max(1, min(count - 1, count * limit // len(ids)))
+    return []
+
+
+def added_tokens(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
+    """The token ids that the tokenizer puts before and after every text."""
+    plain = token_ids(tokenizer, "x", special=False)
+    whole = token_ids(tokenizer, "x", special=True)
+    at = whole.index(plain[0])
+    return whole[:at], whole[at + len(plain) :]
+
+
+# What may follow a template's head: letters, digits, marks, other scripts, more white space.
+_FOLLOWING = (" x", " X", " 1", " .", " '", " \u00e9", " \u7684", "  ", " \n", " \t x", " ")
+
+
+def constant_prefix(tokenizer: Tokenizer, template: PromptTemplate) -> list[int]:
+    """The token ids that every prompt of this template starts with, whatever its fields hold.
+
+    The tokenizer's own start tokens, and the template's head up to its last word that a space
+    follows: tokenizers split there (which is checked on what may come next).
+    """
+    lead, _ = added_tokens(tokenizer)
+    literal, _ = parse(template.text)[0]
+    found = re.match(r".*\S(?= )", literal, re.DOTALL)
+    if found is None:
+        return lead
+    head = found[0]
+    tokens = [*lead, *token_ids(tokenizer, head, special=False)]
+    prompts = (token_ids(tokenizer, head + rest, special=True) for rest in _FOLLOWING)
+    return tokens if all(ids[: len(tokens)] == tokens for ids in prompts) else lead
+
+
+def _level(lengths: Sequence[int], budget: int) -> int:
+    """The largest level at which sum(min(length, level)) fits into the budget (0 if none)."""
+    low, high = 0, max(lengths)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if sum(min(length, middle) for length in lengths) <= budget:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def label_token_ids(
+    tokenizer: Tokenizer, template: PromptTemplate, model_name: str
+) -> dict[str, int]:
+    """The one token that each label's word becomes right after the pattern.
+
+    Checked where it matters, behind the template's tail: `" True"` and `"True"` are different
+    tokens. Raises InputError, showing the tokens, when a word is split, merges with the tail,
+    or shares its token with another label.
+    """
+    before = token_ids(tokenizer, "x" + template.tail, special=False)
+    tokens: dict[str, int] = {}
+    for label, word in template.verbalizer.items():
+        after = token_ids(tokenizer, "x" + template.tail + word, special=False)
+        if after[: len(before)] != before or len(after) != len(before) + 1:
+            split = [tokenizer.id_to_token(token) for token in after[-6:]]
+            raise InputError(
+                f"label {label!r}: its word {word!r} is not one token of its own after "
+                f"{template.tail!r} for {model_name} (the text ends in the tokens {split}): choose "
+                "another word in [labels]; most models want a leading space"
+            )
+        tokens[label] = after[-1]
+    for label, token in tokens.items():
+        other = next(name for name, same in tokens.items() if same == token)
+        if other != label:
+            raise InputError(
+                f"labels {other!r} and {label!r} share the token {tokenizer.id_to_token(token)!r} "
+                f"for {model_name}: choose another word for one of them"
+            )
+    return tokens

@@ -1,0 +1,158 @@
+"""What is asked of every system: evaluation sets, demonstrations, and inputs to calibrate on."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgecd.errors import InputError
+from edgecd.formats.bundle import MANIFEST, read_manifest
+from edgecd.formats.context import read_context
+from edgecd.tasks.demonstrations import Shot, draw_demonstrations
+from edgecd.tasks.prompts import PromptTemplate
+from edgecd.tasks.readers import read_rows
+from edgecd.tasks.task import Example, Task, read_split
+
+DEMONSTRATIONS = "demonstrations.jsonl"
+_EVALUATION_SPLITS = ("validation", "test", "ood")
+
+
+@dataclass(frozen=True)
+class EvalSet:
+    """Labelled inputs of one split; `available` is how many the split has.
+
+    `groups` holds the kind of each input, where the data tell it; `label_order` the task's labels.
+    """
+
+    name: str
+    split: str
+    inputs: tuple[Mapping[str, str], ...]
+    labels: tuple[str, ...]
+    groups: tuple[str | None, ...]
+    label_order: tuple[str, ...]
+    available: int
+
+    @property
+    def columns(self) -> NDArray[np.int64]:
+        """The place of each right label in `label_order`, [examples]."""
+        return np.array([self.label_order.index(label) for label in self.labels], np.int64)
+
+
+def evaluation_sets(
+    task: Task, ood: Sequence[Task], split: str | None, limit: int | None
+) -> tuple[EvalSet, ...]:
+    """The task's own set first, then those out of domain, at most `limit` examples of each.
+
+    A task's own `ood` split is one of them. Raises InputError for a task out of domain that has
+    other labels or fields than `task`, as its figures would answer another question.
+    """
+    labels = task.labels
+    sets = [_read_set(task, task.name, split or _default_split(task), limit, labels)]
+    if "ood" in task.splits and sets[0].split != "ood":
+        sets.append(_read_set(task, "ood", "ood", limit, labels))
+    for other in ood:
+        if set(other.labels) != set(task.labels):
+            raise InputError(
+                f"--ood {other.name}: its labels ({', '.join(other.labels)}) are not those of "
+                f"{task.name} ({', '.join(task.labels)}), so the two cannot be compared: map them "
+                "in its [data.label_map], or leave it out"
+            )
+        if missing := set(task.template.fields) - set(other.template.fields):
+            raise InputError(
+                f"--ood {other.name}: it has no field {', '.join(sorted(missing))}, which the "
+                f"template of {task.name} needs: map it in its [data.fields], or leave it out"
+            )
+        sets.append(_read_set(other, other.name, _default_split(other), limit, labels))
+    names = [one.name for one in sets]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"two evaluation sets are named {name!r}: give each task its own name")
+    return tuple(sets)
+
+
+def demonstrations_for(folder: Path) -> tuple[Shot, ...] | None:
+    """The demonstrations kept in a run folder; None when there are none (a bundle has none).
+
+    Raises InputError, naming the line, for a file that is not what a run writes.
+    """
+    path = folder / DEMONSTRATIONS
+    if not path.is_file():
+        return None
+    shots: list[Shot] = []
+    for row in read_rows(str(path)):
+        fields, label = row.values.get("fields"), row.values.get("label")
+        if not isinstance(fields, dict) or not isinstance(label, str):
+            raise InputError(f"{row.where}: not a demonstration (it needs fields and a label)")
+        if row.values.get("draw", 0) == 0:  # a run may average several draws; one prompt has one
+            shots.append((fields, label))
+    return tuple(shots)
+
+
+def draw_shots(
+    task: Task, train: Sequence[Example], shots: int, seed: int, draw: int = 0
+) -> tuple[Shot, ...]:
+    """The demonstrations that a training with this seed shows its teacher."""
+    chosen = draw_demonstrations(train, task.labels, shots, seed, draw)
+    return tuple((example.fields, str(example.label)) for example in chosen)
+
+
+def check_bundle(folder: Path, task: Task) -> None:
+    """Raise InputError when a bundle's labels or fields are not the task's."""
+    manifest = read_manifest(folder)
+    _check_task(str(folder / MANIFEST), manifest.labels, manifest.prompt, task)
+
+
+def check_context(file: Path, task: Task) -> None:
+    """Raise InputError when a context's labels or fields are not the task's."""
+    facts = read_context(file).facts
+    _check_task(str(file), facts.labels, facts.prompt, task)
+
+
+def _check_task(where: str, labels: Sequence[str], prompt: PromptTemplate, task: Task) -> None:
+    if set(labels) != set(task.labels):
+        raise InputError(
+            f"{where}: its labels ({', '.join(labels)}) are not those of task {task.name} "
+            f"({', '.join(task.labels)}): give the task that it was made for"
+        )
+    if missing := set(prompt.fields) - set(task.template.fields):
+        raise InputError(
+            f"{where}: it reads the field {', '.join(sorted(missing))}, which task {task.name} "
+            "does not have: give the task that it was made for"
+        )
+
+
+def _default_split(task: Task) -> str:
+    found = next((name for name in _EVALUATION_SPLITS if name in task.splits), None)
+    if found is None:
+        raise InputError(
+            f"task {task.name!r} has no split to evaluate on: add validation or test to [data] in "
+            f"{task.source}"
+        )
+    return found
+
+
+def _read_set(
+    task: Task, name: str, split: str, limit: int | None, label_order: tuple[str, ...]
+) -> EvalSet:
+    known = [example for example in read_split(task, split).examples if example.label is not None]
+    if not known:
+        raise InputError(f"{split} of task {task.name!r} has no labels to evaluate on")
+    chosen = known
+    if limit is not None and limit < len(known):
+        # A sample, not the head: files are often ordered by label or by kind.
+        places = random.Random(f"edgecd bench {task.name}").sample(range(len(known)), limit)
+        chosen = [known[place] for place in sorted(places)]
+    return EvalSet(
+        name,
+        split,
+        tuple(dict(example.fields) for example in chosen),
+        tuple(str(example.label) for example in chosen),
+        tuple(example.group for example in chosen),
+        label_order,
+        len(known),
+    )
