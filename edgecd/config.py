@@ -153,6 +153,24 @@ def _typed(key: str, value: Any, hint: Any, where: str) -> Any:
     return value
 
 
+def option(
+    default: Any = dataclasses.MISSING,
+    *,
+    help: str,
+    group: str = "Options",
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[str, ...] = (),
+) -> Any:
+    """A field of a command's configuration that is its command-line option, too.
+
+    `help` is what `--help` says, under the heading `group`; a value must be from `low` to `high`,
+    or one of `choices`. Without a `default` it has to be given.
+    """
+    said = {"help": help, "group": group, "low": low, "high": high, "choices": choices}
+    return dataclasses.field(default=default, metadata={"option": said})
+
+
 def one_of(name: str, value: str, known: tuple[str, ...]) -> None:
     """Raise InputError, naming the option, unless `value` is one of `known`."""
     if value not in known:

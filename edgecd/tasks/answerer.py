@@ -1,0 +1,36 @@
+"""Whatever answers queries looks the same: a bundle, a prompt, a checkpoint, a graph, a peer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgecd.tasks.encoding import Encoded
+
+Fields = Mapping[str, str]
+
+
+class Answerer(Protocol):
+    """A loaded system that gives every label of one task a score.
+
+    Implementations batch as their runtime likes; the order of the inputs is kept.
+    """
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels, in the order of the columns of `logits`."""
+
+    def encode(self, inputs: Sequence[Fields]) -> list[Encoded]:
+        """The tokens that are read for each input: what is cached is not among them.
+
+        Raises InputError for an input that lacks a field of the template.
+        """
+
+    def logits(self, inputs: Sequence[Fields]) -> NDArray[np.float32]:
+        """Scores of the labels, float32 [inputs, labels], not normalised.
+
+        Raises InputError as `encode` does.
+        """
