@@ -30,9 +30,10 @@ from edgecd.bench.systems.choose import (
 from edgecd.errors import InputError
 from edgecd.files import fingerprint
 from edgecd.formats.bundle import read_manifest
+from edgecd.formats.fit import check_bundle, check_context
 from edgecd.host.machine import describe_machine, fast_dtype, usable_cores
 from edgecd.tasks.demonstrations import Shot
-from edgecd.tasks.evaluation import EvalSet, check_bundle, check_context, evaluation_sets
+from edgecd.tasks.evaluation import EvalSet, evaluation_sets
 from edgecd.tasks.task import Task
 
 SCHEMA = 1

@@ -112,7 +112,7 @@ def train(
     for module in ("torch", "transformers", "peft"):
         require(module, "train")
     from edgecd.console import Console
-    from edgecd.training.distil import Reporter
+    from edgecd.training.run import Reporter
 
     with Console(quiet) as console:
         reporter = Reporter(console.say, console.progress)

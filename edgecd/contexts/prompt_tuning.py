@@ -29,8 +29,9 @@ from edgecd.lm.scorer import make_scorer
 from edgecd.tasks.demonstrations import calibration_inputs, draw_demonstrations
 from edgecd.tasks.partition import Pair, pair_of
 from edgecd.tasks.task import load_task, read_split
-from edgecd.training.distil import PACKAGES, Reporter
+from edgecd.training.distil import PACKAGES
 from edgecd.training.folder import RUN, finished, forget_lost_steps, open_log, open_run
+from edgecd.training.run import Reporter
 from edgecd.training.state import saved_step
 
 STAGE = "prompt-tuning"

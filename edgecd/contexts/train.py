@@ -31,8 +31,9 @@ from edgecd.lm.models import (
 from edgecd.lm.past import model_fingerprint
 from edgecd.tasks.partition import Partition, load_partition
 from edgecd.training.account import Account
-from edgecd.training.distil import PACKAGES, Reporter
+from edgecd.training.distil import PACKAGES
 from edgecd.training.folder import RUN, finished, forget_lost_steps, open_log, open_run
+from edgecd.training.run import Reporter
 from edgecd.training.state import save_tensors, saved_step
 from edgecd.training.student import add_adapter, load_trainable, trainable_state
 

@@ -101,7 +101,7 @@ def export_language_model(
 def _source(scorer: Scorer, report: Callable[[str], None]) -> Source:
     from edgecd.export.graph import write_graph
     from edgecd.export.stack import read_stack
-    from edgecd.training.student import fold
+    from edgecd.lm.fold import fold
 
     report(f"writing the fused graph of {scorer.lm.model.config.model_type}")
     stack = read_stack(fold(scorer.lm, scorer.template))

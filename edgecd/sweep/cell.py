@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgecd.tasks.evaluation import EvalSet
-    from edgecd.training.distil import Reporter
+    from edgecd.training.run import Reporter
 
 
 def run_cell(spec: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -213,7 +213,7 @@ def _figures(
 
 
 def _reporter() -> Reporter:
-    from edgecd.training.distil import Reporter
+    from edgecd.training.run import Reporter
 
     return Reporter(lambda line: print(line, file=sys.stderr), lambda what, done, total: None)
 

@@ -11,10 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecd.errors import InputError
-from edgecd.formats.bundle import MANIFEST, read_manifest
-from edgecd.formats.context import read_context
 from edgecd.tasks.demonstrations import Shot, draw_demonstrations
-from edgecd.tasks.prompts import PromptTemplate
 from edgecd.tasks.readers import read_rows
 from edgecd.tasks.task import Example, Task, read_split
 
@@ -99,31 +96,6 @@ def draw_shots(
     """The demonstrations that a training with this seed shows its teacher."""
     chosen = draw_demonstrations(train, task.labels, shots, seed, draw)
     return tuple((example.fields, str(example.label)) for example in chosen)
-
-
-def check_bundle(folder: Path, task: Task) -> None:
-    """Raise InputError when a bundle's labels or fields are not the task's."""
-    manifest = read_manifest(folder)
-    _check_task(str(folder / MANIFEST), manifest.labels, manifest.prompt, task)
-
-
-def check_context(file: Path, task: Task) -> None:
-    """Raise InputError when a context's labels or fields are not the task's."""
-    facts = read_context(file).facts
-    _check_task(str(file), facts.labels, facts.prompt, task)
-
-
-def _check_task(where: str, labels: Sequence[str], prompt: PromptTemplate, task: Task) -> None:
-    if set(labels) != set(task.labels):
-        raise InputError(
-            f"{where}: its labels ({', '.join(labels)}) are not those of task {task.name} "
-            f"({', '.join(task.labels)}): give the task that it was made for"
-        )
-    if missing := set(prompt.fields) - set(task.template.fields):
-        raise InputError(
-            f"{where}: it reads the field {', '.join(sorted(missing))}, which task {task.name} "
-            "does not have: give the task that it was made for"
-        )
 
 
 def _default_split(task: Task) -> str:

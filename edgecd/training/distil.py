@@ -22,6 +22,7 @@ from edgecd.config import TrainConfig
 from edgecd.errors import InputError
 from edgecd.files import fingerprint, write_json, write_text
 from edgecd.host.memory import rss_bytes
+from edgecd.lm.fold import fold
 from edgecd.lm.models import (
     check_words,
     find_model,
@@ -39,19 +40,12 @@ from edgecd.training import student as students
 from edgecd.training.account import Account
 from edgecd.training.folder import RUN, finished, forget_lost_steps, open_log, open_run
 from edgecd.training.loop import Item, Outcome, Schedule, divergence, fit, predict_logits
+from edgecd.training.run import Reporter
 from edgecd.training.state import saved_step
 
 PACKAGES = ("edgecd", "torch", "transformers", "peft", "tokenizers", "numpy")
 MONITOR = 128
 SCORING_BATCH = {"cpu": 8, "cuda": 64}
-
-
-@dataclass(frozen=True)
-class Reporter:
-    """Where a run says things: lines for people, and (what, done, total) progress."""
-
-    say: Callable[[str], None]
-    progress: Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -265,7 +259,7 @@ def train_student(
     """
     lm = load_language_model(config.student, device, torch.float32)
     over_vocabulary = config.head == "vocabulary"
-    classifier = students.fold(lm, task.template)
+    classifier = fold(lm, task.template)
     students.add_start(lm)
     pad_id = classifier.config.pad_token_id
     tokenizer = lm.text_tokenizer
@@ -329,7 +323,7 @@ def train_student(
             training.save_pretrained(out / "adapter")
         model = students.merge(training)
         if over_vocabulary:
-            model = students.fold(replace(lm, model=model), task.template)
+            model = fold(replace(lm, model=model), task.template)
         figures = evaluate(
             model, [ids(e) for e in examples.heldout], examples.heldout, task, targets, pad_id
         )

@@ -26,7 +26,7 @@ from edgecd.formats.context import read_context
 from edgecd.runtime.compress import compress_here
 from edgecd.runtime.compressor import Compressor
 from edgecd.tasks.task import load_task
-from edgecd.training.distil import Reporter
+from edgecd.training.run import Reporter
 from tests import mend_world, tiny
 
 QUIET = Reporter(lambda line: None, lambda what, done, total: None)

@@ -9,11 +9,12 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from edgecd.errors import InputError
+from edgecd.lm.fold import fold
 from edgecd.lm.models import load_language_model
 from edgecd.tasks.encoding import encode_prompt, label_token_ids
 from edgecd.tasks.prompts import PromptTemplate
 from edgecd.training.loop import predict_logits
-from edgecd.training.student import add_adapter, fold, merge, save_checkpoint
+from edgecd.training.student import add_adapter, merge, save_checkpoint
 from tests import tiny
 
 TEMPLATE = PromptTemplate(

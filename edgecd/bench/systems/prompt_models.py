@@ -28,10 +28,10 @@ from edgecd.export.stack import Block, Past, Stack, read_pasts, read_stack, with
 from edgecd.files import new_folder, write_text
 from edgecd.formats.manifest import MODEL, TOKENIZER
 from edgecd.host.processes import end_with_parent, run_spec
+from edgecd.lm.fold import fold
 from edgecd.lm.models import LanguageModel, check_context_fits, load_language_model
 from edgecd.tasks.encoding import added_tokens, encode_prompt, token_ids
 from edgecd.tasks.prompts import PromptTemplate
-from edgecd.training.student import fold
 
 # The first tokens of a text draw activations that 8 bits cannot hold. A student has them as
 # constants (see `training.student.add_start`), so a prompt read anew has its first ones, too.
