@@ -65,7 +65,7 @@ def test_bad_rows_are_named(tmp_path, content, message):
 
 
 def test_a_misspelt_label_is_told_with_the_case_that_it_has(tmp_path):
-    task = TASK.replace("billing", "Sci/Tech").replace('" Sci/Tech"', '" tech"')
+    task = TASK.replace("billing =", '"Sci/Tech" =').replace('= "billing"', '= "Sci/Tech"')
     with pytest.raises(InputError, match="'sci/tech' is not one of .*did you mean 'Sci/Tech'"):
         read_split(write(tmp_path, [{"text": "a", "label": "sci/tech"}], task), "train")
 
