@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
-from edgecd.errors import InputError
+from edgecd.errors import InputError, check_keys
 from edgecd.files import read_toml
-from edgecd.tasks.task import check_keys
 
 METHODS = ("cd", "pbft")
 ADAPTERS = ("lora", "bitfit", "full")

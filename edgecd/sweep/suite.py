@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from edgecd.config import ADAPTERS, HEADS, METHODS, TrainConfig, load_config
-from edgecd.errors import InputError
+from edgecd.errors import InputError, check_keys
 from edgecd.files import fingerprint, read_toml
-from edgecd.tasks.task import check_keys
 
 PROMPTED = ("zero-shot", "icl")
 MODELS = ("teacher", "student")

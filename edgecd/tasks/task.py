@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from edgecd.errors import InputError
+from edgecd.errors import InputError, check_keys, suggest
 from edgecd.files import read_toml
 from edgecd.tasks.prompts import PromptTemplate, nli_pattern
 from edgecd.tasks.readers import Row, read_rows
@@ -195,19 +195,6 @@ def read_split(task: Task, split: str, limit: int | None = None) -> Split:
     if not examples:
         raise InputError(f"{task.data[split]}: no examples")
     return Split(tuple(examples), dropped)
-
-
-def check_keys(table: Mapping[str, Any], known: set[str], where: str) -> None:
-    """Raise InputError for a key that nobody reads, and suggest the one that was meant."""
-    for key in table:
-        if key not in known:
-            raise InputError(f"{where}: unknown key {key!r}{suggest(key, known)}")
-
-
-def suggest(word: str, known: Iterable[str]) -> str:
-    """`; did you mean 'x'?` when something close is known, else nothing."""
-    close = get_close_matches(word, list(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def _texts(table: Any, where: str) -> dict[str, str]:

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from edgecd.errors import InputError
+from edgecd.errors import InputError, suggest
 from edgecd.files import read_json, sha256_file
 from edgecd.formats.bundle import MANIFEST, read_manifest
 from edgecd.formats.context import read_context
-from edgecd.tasks.task import suggest
 
 TEACHER, TEACHER_CACHED = "teacher-icl", "teacher-icl-cached"
 SAME_SIZE, SAME_SIZE_CACHED = "same-size-icl", "same-size-icl-cached"
