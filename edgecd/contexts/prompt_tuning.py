@@ -77,8 +77,7 @@ def train_prompt(
         scorer, past, STAGE, task.name, config.max_length, config.shots, config.vectors,
         seed=config.seed, steps=config.steps, lr=config.lr,
     )  # fmt: skip
-    shots = [(example.fields, str(example.label)) for example in demonstrations]
-    inputs = calibration_inputs(train, shots, config.seed)
+    inputs = calibration_inputs(train, demonstrations, config.seed)
     context = calibrated(context, scorer, inputs)
     write_context(out / CONTEXT, context, "fp16")
     run = {

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecd.runtime.predictor import batches, padded
 from edgecd.runtime.session import INPUTS
+from edgecd.tasks.batching import batches, padded
 
 if TYPE_CHECKING:
     import onnx

@@ -26,6 +26,8 @@ from edgecd.formats.context import Context
 from edgecd.formats.manifest import MODEL, PRECISIONS, Manifest
 from edgecd.runtime.predictor import Predictor
 from edgecd.runtime.session import HEAD, PAST, open_session, signature
+from edgecd.tasks.answerer import Fields
+from edgecd.tasks.batching import BATCH_TOKENS
 from edgecd.tasks.encoding import Encoded, constant_prefix
 
 if TYPE_CHECKING:
@@ -49,7 +51,7 @@ class Job:
     """
 
     loaded: RunFolder
-    calibration: list[parity.Fields]
+    calibration: list[Fields]
     gate: parity.HeldOut
     reference: NDArray[np.float32]
     exact: bool
@@ -103,20 +105,29 @@ def export_run(
         )
     refuse_existing(out, force)
     started = time.perf_counter()
+    from edgecd.lm.checkpoint import Checkpoint
+
     loaded, model = load_run(run)
     heldout = parity.read_heldout(run, loaded.tokenizer, loaded.template, loaded.max_length)
     calibration, gate = parity.split(heldout)
     exact = precision in QUANTIZED and trim_corpus is None
     seen = gate.first(GRAPH_CHECK_EXAMPLES) if exact else gate
     report(f"PyTorch checkpoint on {len(seen.fields)} held-out examples")
-    encoded = parity.encode(seen.fields, loaded)
-    reference = parity.checkpoint_logits(model, encoded, loaded.pad_token_id)
+    answerer = Checkpoint(
+        model,
+        loaded.tokenizer,
+        loaded.template,
+        loaded.max_length,
+        parity.REFERENCE_ROWS,
+        BATCH_TOKENS,
+    )
+    reference = answerer.logits(seen.fields)
     trimmed: dict[str, Any] = {}
     if trim_corpus is not None:
         loaded, trimmed = _trim(model, loaded, trim_corpus, report)
     prefix = constant_prefix(loaded.tokenizer, loaded.template)
     source = read_source(model, run / "checkpoint", exporter, precision, prefix, report)
-    del model  # the graph has its weights; two copies are enough
+    del model, answerer  # the graph has its weights; two copies are enough
     job = Job(loaded, calibration, gate, reference, exact, trimmed)
     sources = [source]
     del source
@@ -276,7 +287,7 @@ def _first_to_pass(
     tried: list[dict[str, Any]] = []
     for candidate in made:
         predictor = desk.predictor(candidate.graph, precision)
-        figures = parity.judge(predictor.logits, gate, reference, max_flips_pct)
+        figures = parity.judge(predictor, gate, reference, max_flips_pct)
         tried.append(
             {
                 "treatment": candidate.treatment,

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from edgecd.lm.scorer import Scorer
 
 HELDOUT_EXAMPLES = 1000
-BATCH = 8
 
 
 def export_language_model(
@@ -89,7 +88,7 @@ def export_language_model(
         exact = precision in QUANTIZED
         seen = gate.first(GRAPH_CHECK_EXAMPLES) if exact else gate
         report(f"PyTorch on {len(seen.fields)} held-out examples after the context")
-        reference = _reference(scorer, context, seen, loaded)
+        reference = _reference(scorer, context, seen)
         job = Job(loaded, calibration, gate, reference, exact, {}, context, context_file)
         sources = [_source(scorer, report)]
         del scorer, lm
@@ -108,21 +107,14 @@ def _source(scorer: Scorer, report: Callable[[str], None]) -> Source:
     return Source(write_graph(stack, is_open=True), "fused", (), stack, is_open=True)
 
 
-def _reference(
-    scorer: Scorer, context: Context, seen: parity.HeldOut, loaded: RunFolder
-) -> NDArray[np.float32]:
+def _reference(scorer: Scorer, context: Context, seen: parity.HeldOut) -> NDArray[np.float32]:
     """PyTorch's logits after the context, calibrated as the device's are."""
     from edgecd.lm.past import prefix_of
-    from edgecd.lm.scorer import label_logits
+    from edgecd.lm.prompted import Prompted
 
     prefix = prefix_of(context.past, scorer.lm)
-    queries = [one.ids for one in parity.encode(seen.fields, loaded)]
-    order = sorted(range(len(queries)), key=lambda place: len(queries[place]))
-    logits = np.zeros((len(queries), len(scorer.template.labels)), np.float32)
-    for start in range(0, len(order), BATCH):
-        places = order[start : start + BATCH]
-        logits[places] = label_logits(scorer, [queries[place] for place in places], prefix)
-    return logits - np.array(context.facts.calibration or 0, np.float32)
+    answerer = Prompted(scorer, context.facts.max_length, prefix=prefix)
+    return answerer.logits(seen.fields) - np.array(context.facts.calibration or 0, np.float32)
 
 
 def _heldout(task: Task) -> parity.HeldOut:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,13 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecd.errors import InputError
-from edgecd.runtime.predictor import batches, padded
+from edgecd.tasks.answerer import Answerer, Fields
 from edgecd.tasks.encoding import Encoded, encode_prompt
 from edgecd.tasks.prompts import PromptTemplate, value_of
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
-    from transformers import PreTrainedModel
 
     from edgecd.export.run_folder import RunFolder
 
@@ -28,9 +27,6 @@ CALIBRATION_EXAMPLES = 64
 REFERENCE_ROWS = 8
 CHUNK_EXAMPLES = 32
 _NO_NUMBER = 1e30  # the difference of a logit that is none
-
-
-Fields = Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -152,21 +148,6 @@ def split(heldout: HeldOut) -> tuple[list[Fields], HeldOut]:
     )
 
 
-def checkpoint_logits(
-    model: PreTrainedModel, encoded: Sequence[Encoded], pad_token_id: int
-) -> NDArray[np.float32]:
-    """What the PyTorch model says, float32 [examples, labels]; right padded, by similar length."""
-    import torch
-
-    logits = np.zeros((len(encoded), model.config.num_labels), np.float32)
-    with torch.inference_mode():
-        for places in batches([len(one.ids) for one in encoded], REFERENCE_ROWS):
-            ids, mask = padded([encoded[place].ids for place in places], pad_token_id)
-            rows = model(input_ids=torch.from_numpy(ids), attention_mask=torch.from_numpy(mask))
-            logits[places] = rows.logits.float().numpy()
-    return logits
-
-
 def compare(
     logits: NDArray[np.float32], reference: NDArray[np.float32], gold: NDArray[np.int64]
 ) -> Figures:
@@ -192,7 +173,7 @@ def compare(
 
 
 def judge(
-    answer: Callable[[Sequence[Fields]], NDArray[np.float32]],
+    answerer: Answerer,
     gate: HeldOut,
     reference: NDArray[np.float32],
     max_flips_pct: float,
@@ -206,7 +187,7 @@ def judge(
     done = 0
     while True:
         chunk = gate.fields[done : done + CHUNK_EXAMPLES]
-        parts.append(answer(chunk))
+        parts.append(answerer.logits(chunk))
         done += len(chunk)
         figures = compare(np.concatenate(parts), reference[:done], gate.gold[:done])
         hopeless = 100 * figures.label_flips > max_flips_pct * len(gate.fields)

@@ -8,7 +8,7 @@ from typing import Any
 
 from edgecd.files import refuse_existing
 from edgecd.formats.context import describe_context, write_context
-from edgecd.runtime.compressor import Compressor, calibrate
+from edgecd.runtime.compressor import Compressor, calibrated
 from edgecd.runtime.predictor import Predictor
 from edgecd.tasks.demonstrations import calibration_inputs, draw_demonstrations
 from edgecd.tasks.task import Task, read_split
@@ -34,13 +34,12 @@ def compress_here(
     refuse_existing(out, force)
     began = time.monotonic()
     train = read_split(task, "train").examples
-    chosen = draw_demonstrations(train, task.labels, shots, seed)
-    demonstrations = [(example.fields, str(example.label)) for example in chosen]
+    demonstrations = draw_demonstrations(train, task.labels, shots, seed)
     made = Compressor.load(compressor).compress(
         task.template, demonstrations, task.name, max_length
     )
     if bundle is not None:
         inputs = calibration_inputs(train, demonstrations, seed)
-        made = calibrate(Predictor.load(bundle), made, inputs)
+        made = calibrated(Predictor.load(bundle), made, inputs)
     write_context(out, made, precision)
     return {**describe_context(out), "seconds": round(time.monotonic() - began, 1)}

@@ -76,9 +76,8 @@ def _prompt(
     from edgecd.host.memory import rss_bytes
     from edgecd.lm.models import find_model, pick_device, pick_dtype
     from edgecd.lm.scorer import DeferredScorer
-    from edgecd.lm.scores import calibrate, score_examples
-    from edgecd.tasks.demonstrations import calibration_inputs
-    from edgecd.tasks.evaluation import draw_shots
+    from edgecd.lm.scores import score_examples
+    from edgecd.tasks.demonstrations import calibration_inputs, draw_demonstrations
     from edgecd.tasks.task import Example, load_task, read_split
     from edgecd.training.account import Account
     from edgecd.training.distil import SCORING_BATCH
@@ -88,8 +87,8 @@ def _prompt(
     device = pick_device(config.device)
     account = Account(folder / "account.json", device, time.monotonic())
     train = read_split(task, "train").examples
-    shots = draw_shots(task, train, config.shots, config.seed)
-    pool = calibration_inputs(train, shots, config.seed)
+    demonstrations = draw_demonstrations(train, task.labels, config.shots, config.seed)
+    pool = calibration_inputs(train, demonstrations, config.seed)
     inputs = [("calibration", pool), *((f"set/{one.name}", one.inputs) for one in sets)]
     everything = [
         Example(f"{name}/{number}", fields, None)
@@ -108,7 +107,7 @@ def _prompt(
     with account.phase("evaluation"):
         scores, _ = score_examples(
             scorer,
-            [Example(str(number), fields, label) for number, (fields, label) in enumerate(shots)],
+            demonstrations,
             everything,
             config.max_length,
             folder / "answers",
@@ -117,7 +116,8 @@ def _prompt(
         )
     plain = scores.log_probabilities
     reference = plain[: len(pool)] if len(pool) else plain
-    tables = {"sets": calibrate(plain, reference), "sets_uncalibrated": plain}
+    calibrated = metrics.calibrate_labels(plain, metrics.label_calibration(reference))
+    tables = {"sets": calibrated, "sets_uncalibrated": plain.astype(float)}
     evaluation = account.phases["evaluation"]
     return {
         **{key: _figures(sets, table[len(pool) :], task.labels) for key, table in tables.items()},
@@ -160,25 +160,14 @@ def _classify(
     checkpoint: Path, sets: Sequence[EvalSet], config: TrainConfig
 ) -> NDArray[np.float32]:
     """The logits of a checkpoint for all sets, one after another."""
-    import torch
-    from tokenizers import Tokenizer
-    from transformers import AutoModelForSequenceClassification
-
+    from edgecd.lm.checkpoint import open_checkpoint
     from edgecd.lm.models import pick_device
-    from edgecd.tasks.encoding import encode_prompt
     from edgecd.tasks.task import load_task
-    from edgecd.training.loop import predict_logits
 
     template = load_task(config.task, config.pattern).template
-    tokenizer = Tokenizer.from_file(str(checkpoint / "tokenizer.json"))
-    model = AutoModelForSequenceClassification.from_pretrained(checkpoint, dtype=torch.float32)
-    model = model.to(pick_device(config.device)).eval()
-    prompts = [
-        encode_prompt(tokenizer, template, fields, config.max_length).ids
-        for one in sets
-        for fields in one.inputs
-    ]
-    return predict_logits(model, prompts, model.config.pad_token_id)
+    device = pick_device(config.device)
+    answerer = open_checkpoint(checkpoint, template, config.max_length, device)
+    return answerer.logits([fields for one in sets for fields in one.inputs])
 
 
 def _evaluation_sets(spec: dict[str, Any], config: TrainConfig) -> Sequence[EvalSet]:
@@ -191,7 +180,7 @@ def _evaluation_sets(spec: dict[str, Any], config: TrainConfig) -> Sequence[Eval
 
 
 def _figures(
-    sets: Sequence[EvalSet], table: NDArray[np.float32], labels: Sequence[str]
+    sets: Sequence[EvalSet], table: NDArray[np.floating[Any]], labels: Sequence[str]
 ) -> dict[str, Any]:
     """Each set's figures from the rows of `table` [examples of all sets, labels]."""
     figures = {}

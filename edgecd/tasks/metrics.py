@@ -98,6 +98,24 @@ def log_softmax(scores: ArrayLike) -> NDArray[np.float64]:
     return normal
 
 
+def label_calibration(log_probabilities: ArrayLike) -> NDArray[np.floating[Any]]:
+    """Each label's mean log-probability over inputs whose labels nobody saw: [labels].
+
+    It is the head start that a label has whatever the input (arXiv 2305.19148), to be taken off
+    with `calibrate_labels`. `log_probabilities` [inputs, labels] are those of one input or more.
+    """
+    means: NDArray[np.floating[Any]] = np.asarray(log_probabilities).mean(axis=0)
+    return means
+
+
+def calibrate_labels(log_probabilities: ArrayLike, head_start: ArrayLike) -> NDArray[np.float64]:
+    """Log-probabilities [examples, labels] without each label's head start, normalised again.
+
+    `head_start` [labels] is from `label_calibration`. No label of an example is needed.
+    """
+    return log_softmax(np.asarray(log_probabilities) - np.asarray(head_start))
+
+
 def _pair(one: ArrayLike, other: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
     ours, theirs = np.asarray(one), np.asarray(other)
     if ours.shape != theirs.shape or ours.ndim != 1 or len(ours) == 0:

@@ -74,14 +74,20 @@ def judged(logits: np.ndarray, reference: np.ndarray, limit: float) -> parity.Fi
     """The verdict on a graph that gives these logits; each example is asked for once, in order."""
     asked: list[int] = []
 
-    def answer(fields: Sequence[Any]) -> np.ndarray:
-        places = [int(one["n"]) for one in fields]
-        asked.extend(places)
-        return logits[places]
+    class Known:
+        labels = ("0", "1")
+
+        def encode(self, inputs: Sequence[Any]) -> list[Any]:
+            raise AssertionError("the gate asks for logits alone")
+
+        def logits(self, inputs: Sequence[Any]) -> np.ndarray:
+            places = [int(one["n"]) for one in inputs]
+            asked.extend(places)
+            return logits[places]
 
     gold = np.zeros(len(logits), np.int64)
     gate = parity.HeldOut([{"n": str(n)} for n in range(len(logits))], gold)
-    figures = parity.judge(answer, gate, reference, limit)
+    figures = parity.judge(Known(), gate, reference, limit)
     assert asked == list(range(figures.examples))
     return figures
 

@@ -30,7 +30,8 @@ from edgecd.formats.manifest import MODEL, TOKENIZER
 from edgecd.host.processes import end_with_parent, run_spec
 from edgecd.lm.fold import fold
 from edgecd.lm.models import LanguageModel, check_context_fits, load_language_model
-from edgecd.tasks.encoding import added_tokens, encode_prompt, token_ids
+from edgecd.tasks.demonstrations import Demonstrations
+from edgecd.tasks.encoding import added_tokens, encode_prompt
 from edgecd.tasks.prompts import PromptTemplate
 
 # The first tokens of a text draw activations that 8 bits cannot hold. A student has them as
@@ -58,7 +59,8 @@ def make_prompt_models(spec: Mapping[str, Any]) -> dict[str, str | None]:
         return dict.fromkeys(spec["systems"], str(bad))
     parameters = sum(weights.numel() for weights in lm.model.parameters())
     contexts = {
-        name: _context(lm, template, system["shots"]) for name, system in spec["systems"].items()
+        name: Demonstrations.of(system["shots"]).ids(lm.text_tokenizer, template)
+        for name, system in spec["systems"].items()
     }
     left_out: dict[str, str | None] = {}
     for name, context in contexts.items():
@@ -156,14 +158,6 @@ def _split(pasts: Sequence[Past], lengths: Sequence[int]) -> list[list[Past]]:
 def _past(block: Block) -> Past:
     assert block.attention.past is not None
     return block.attention.past
-
-
-def _context(
-    lm: LanguageModel, template: PromptTemplate, shots: Sequence[tuple[Mapping[str, str], str]]
-) -> list[int]:
-    if not shots:
-        return []
-    return token_ids(lm.text_tokenizer, template.render_context(shots), special=True)
 
 
 def _feeds(
