@@ -177,7 +177,7 @@ def test_the_bootstrap_interval_is_scipys() -> None:
 
 
 def test_a_calibrated_label_has_no_head_start():
-    table = log_softmax(np.random.default_rng(0).normal(size=(50, 3)) + [4.0, 0.0, -2.0])
+    table = log_softmax(np.random.default_rng(0).normal([4.0, 0.0, -2.0], size=(50, 3)))
     even = calibrate_labels(table, label_calibration(table))
     np.testing.assert_allclose(np.exp(even).sum(-1), 1)
     assert set(even.argmax(-1)) == {0, 1, 2} and set(table.argmax(-1)) == {0}
