@@ -17,7 +17,7 @@ from edgecd.export.candidates import Source
 from edgecd.export.convert import GRAPH_CHECK_EXAMPLES, QUANTIZED, Job, finish
 from edgecd.export.run_folder import RunFolder
 from edgecd.files import refuse_existing
-from edgecd.formats.context import Context, read_context, refuse_other_model
+from edgecd.formats.context import Context, read_context, refuse_other_model, write_context
 from edgecd.formats.manifest import CONTEXT
 from edgecd.tasks.task import Task, read_split
 
@@ -54,6 +54,7 @@ def export_language_model(
     import torch
 
     from edgecd.contexts.compress import compress
+    from edgecd.contexts.config import CompressConfig
     from edgecd.export.graph import refuse_too_large
     from edgecd.lm.models import load_language_model, pick_device
     from edgecd.lm.past import model_fingerprint
@@ -63,9 +64,8 @@ def export_language_model(
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.context.") as work:
         if context_file is None:
             context_file = Path(work) / CONTEXT
-            compress(
-                task, context_file, model=model, shots=0, max_length=max_length, precision="fp16"
-            )
+            asked = CompressConfig(task=task.source, model=model, shots=0, max_length=max_length)
+            write_context(context_file, compress(asked), "fp16")
         context = read_context(context_file)
         lm = load_language_model(model, pick_device("cpu"), torch.float32)
         refuse_too_large(lm.model)

@@ -17,12 +17,12 @@ import torch
 from edgecd import Predictor
 from edgecd.contexts.attention import attend
 from edgecd.contexts.compress import compress
-from edgecd.contexts.config import MendConfig
+from edgecd.contexts.config import CompressConfig, MendConfig
 from edgecd.contexts.train import load_distiller, train_distiller
 from edgecd.errors import CheckFailed, InputError
 from edgecd.export.compressor import export_compressor
 from edgecd.export.language_model import export_language_model
-from edgecd.formats.context import read_context
+from edgecd.formats.context import read_context, write_context
 from edgecd.runtime.compress import compress_here
 from edgecd.runtime.compressor import Compressor
 from edgecd.tasks.task import load_task
@@ -51,11 +51,11 @@ def test_the_device_makes_the_context_that_pytorch_makes(
     task, bundle = load_task(str(world / "task.toml")), world / "bundle"
     export_language_model(str(world / "model"), task, bundle, max_length=64)
     export_compressor(world / "run", world / "compressor")
-    options: dict[str, Any] = {"shots": 4, "seed": 3, "max_length": 64, "precision": "fp16"}
-    compress(task, world / "torch.safetensors", world / "run", **options)
-    compress_here(
-        task, world / "onnx.safetensors", world / "compressor", bundle, force=False, **options
-    )
+    options: dict[str, Any] = {"shots": 4, "seed": 3, "max_length": 64}
+    config = CompressConfig(task=task.source, distiller=world / "run", **options)
+    write_context(world / "torch.safetensors", compress(config), "fp16")
+    made = compress_here(task, world / "compressor", bundle, **options)
+    write_context(world / "onnx.safetensors", made, "fp16")
     ours = read_context(world / "onnx.safetensors")
     theirs = read_context(world / "torch.safetensors")
     np.testing.assert_allclose(ours.past, theirs.past, atol=5e-3)  # both are kept in 16 bits
