@@ -8,17 +8,11 @@ from typing import Annotated
 
 import typer
 
-from edgecd.cli.options import (
-    Force,
-    Json,
-    Provider,
-    Quiet,
-    Threads,
-    app,
-    named_fields,
-    print_result,
-)
+from edgecd.cli.options import Force, Json, Quiet, app, named_fields, print_result
+from edgecd.cli.requests import command
+from edgecd.contexts.config import AttentionConfig
 from edgecd.errors import InputError
+from edgecd.runtime.config import PredictConfig
 
 
 @app.command()
@@ -115,18 +109,14 @@ def export(
     print_result(as_json, result, lambda: console.show(f"{kind}: {out}"))
 
 
-@app.command()
+@command(PredictConfig)
 def predict(
+    request: PredictConfig,
     bundle: Annotated[Path, typer.Argument(help="A bundle folder.")],
     text: Annotated[str | None, typer.Argument(help="The input, or - for JSONL on stdin.")] = None,
     field: Annotated[
         list[str] | None, typer.Option(help="name=value, once for each field of the template.")
     ] = None,
-    context: Annotated[
-        Path | None, typer.Option(help="A context file, for a language model's bundle.")
-    ] = None,
-    provider: Provider = "cpu",
-    threads: Threads = None,
     as_json: Json = False,
 ) -> None:
     """Label one input, or JSON lines from stdin with '-'."""
@@ -135,7 +125,7 @@ def predict(
 
     if (text is None) == (not field):
         raise InputError("give a TEXT, or --field name=value for each field, or - for stdin")
-    predictor = Predictor.load(bundle, provider, threads, context)
+    predictor = Predictor.load(bundle, request.provider, request.threads, request.context)
     if text == "-":
         for line in predict_stream(predictor, sys.stdin):
             typer.echo(line)
@@ -154,18 +144,16 @@ def predict(
     print_result(as_json, result, show)
 
 
-@app.command()
+@command(AttentionConfig)
 def inspect(
+    request: AttentionConfig,
     bundle: Annotated[
         Path, typer.Argument(help="A bundle folder, a context file, or a distiller's run.")
     ],
     attention: Annotated[
         bool, typer.Option("--attention", help="Of a run: what its vectors attend to.")
     ] = False,
-    task: Annotated[str | None, typer.Option(help="Whose demonstrations it reads.")] = None,
-    shots: Annotated[int, typer.Option(min=1, help="Demonstrations that it reads.")] = 8,
-    seed: Annotated[int, typer.Option(help="Of the demonstrations.")] = 0,
-    out: Annotated[Path, typer.Option(help="The figure's name without ending.")] = Path(
+    out: Annotated[Path, typer.Option(help="The drawing's name without ending.")] = Path(
         "attention"
     ),
     as_json: Json = False,
@@ -174,7 +162,7 @@ def inspect(
     from edgecd.console import Console
 
     if attention:
-        if task is None:
+        if request.task is None:
             raise InputError("--attention reads demonstrations: say of which --task")
         from edgecd.errors import require
 
@@ -183,14 +171,15 @@ def inspect(
         from edgecd.contexts.attention import show_attention
         from edgecd.tasks.task import load_task
 
-        facts = show_attention(bundle, load_task(task), out, shots, seed)
-        print_result(as_json, facts, lambda: Console(False).facts(facts))
+        task = load_task(request.task)
+        seen = show_attention(bundle, task, out, request.shots, request.seed)
+        print_result(as_json, seen, lambda: Console(False).listing(seen))
         return
     if bundle.is_file():
         from edgecd.formats.context import describe_context
 
-        facts = describe_context(bundle)
-        print_result(as_json, facts, lambda: Console(False).facts(facts))
+        context = describe_context(bundle)
+        print_result(as_json, context, lambda: Console(False).listing(context))
         return
     from edgecd.runtime.inspect import describe, render
 

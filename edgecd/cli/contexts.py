@@ -49,7 +49,7 @@ def compress(
         context = run_compress(request)
     write_context(out, context, request.precision)
     made = {**describe_context(out), "seconds": round(time.monotonic() - began, 1)}
-    print_result(as_json, made, lambda: Console(False).facts(made))
+    print_result(as_json, made, lambda: Console(False).listing(made))
 
 
 @app.command()

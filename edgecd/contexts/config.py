@@ -11,6 +11,7 @@ from edgecd.training.config import MANY, TrainConfig
 
 ADAPTERS = ("full", "lora")
 DISTILLERS = ("mend", "hypertuning", "gist")
+ATTENTION = "With --attention"
 
 
 @dataclass(frozen=True)
@@ -179,3 +180,17 @@ class CompressConfig:
             raise InputError(
                 "a distiller has its own number of positions: --positions is for --model M"
             )
+
+
+@dataclass(frozen=True)
+class AttentionConfig:
+    """Whose demonstrations a distiller reads while `edgecd inspect --attention` looks on."""
+
+    task: str | None = option(
+        None, group=ATTENTION, path=True, help="Whose demonstrations it reads."
+    )
+    shots: int = option(8, group=ATTENTION, low=1, help="Demonstrations that it reads.")
+    seed: int = option(0, group=ATTENTION, help="Of the demonstrations.")
+
+    def __post_init__(self) -> None:
+        check_options(self)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from edgecd.errors import CheckFailed, InputError, require
 from edgecd.formats.manifest import Manifest, TensorSpec
 from edgecd.host.machine import instruction_sets, int8_saturates
+from edgecd.runtime.config import PROVIDERS
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-PROVIDERS = ("cpu", "cuda", "auto")
 INPUTS = ("input_ids", "attention_mask")
 PAST, HEAD = "past", "head"  # of a language model's graph besides (see `context`)
 LOGITS = "logits"
