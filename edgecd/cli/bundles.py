@@ -48,20 +48,21 @@ def export(
     quiet: Quiet = False,
 ) -> None:
     """Write a run, or a frozen language model, as an ONNX bundle, checked on held-out examples."""
-    chosen = [
-        name
-        for name, given in (("fp32", fp32), ("fp16", fp16), ("int8", int8), ("int4", int4))
-        if given
-    ]
-    if len(chosen) > 1:
-        raise InputError(f"--{' and --'.join(chosen)} exclude each other: export twice")
-    if chosen and target:
-        raise InputError(f"--target {target} says the precision itself: leave out --{chosen[0]}")
     from edgecd.errors import require
-    from edgecd.export.target import Target, load_target
+    from edgecd.export.config import ExportConfig
 
-    wanted = load_target(target) if target else Target("", precision=(chosen or ["fp32"])[0])
-
+    config = ExportConfig(
+        fp32=fp32,
+        fp16=fp16,
+        int8=int8,
+        int4=int4,
+        target=target,
+        exporter=exporter,
+        trim_vocab=str(trim_vocab) if trim_vocab else None,
+        max_flips=max_flips,
+        task=task,
+        context=str(context) if context else None,
+    )
     require("torch", "train")
     require("onnx", "export")
     from edgecd.console import Console
@@ -69,42 +70,18 @@ def export(
     from edgecd.export.run_folder import is_distiller
 
     with Console(quiet) as console:
-        if task is not None or context is not None:
-            if task is None or trim_vocab or exporter not in ("auto", "fused"):
-                raise InputError(
-                    "a language model needs --task T, whose examples check the bundle, and goes "
-                    "with neither --trim-vocab nor another --exporter"
-                )
+        if config.task is not None:
             from edgecd.export.language_model import export_language_model
             from edgecd.tasks.task import load_task
 
-            result = export_language_model(
-                str(run),
-                load_task(task),
-                out,
-                wanted.precision,
-                max_flips,
-                context,
-                force,
-                console.say,
-                wanted.weight_bits,
-            )
+            chosen = load_task(config.task)
+            result = export_language_model(str(run), chosen, out, config, force, console.say)
         elif is_distiller(run):
             from edgecd.export.compressor import export_compressor
 
-            result = export_compressor(run, out, wanted.precision, force, console.say)
+            result = export_compressor(run, out, config, force, console.say)
         else:
-            result = export_run(
-                run,
-                out,
-                wanted.precision,
-                max_flips,
-                exporter,
-                force,
-                console.say,
-                wanted.weight_bits,
-                trim_vocab,
-            )
+            result = export_run(run, out, config, force, console.say)
     kind = "compressor" if "compressor" in result else "bundle"
     print_result(as_json, result, lambda: console.show(f"{kind}: {out}"))
 

@@ -21,6 +21,7 @@ from edgecd.contexts.config import CompressConfig, MendConfig
 from edgecd.contexts.train import load_distiller, train_distiller
 from edgecd.errors import CheckFailed, InputError
 from edgecd.export.compressor import export_compressor
+from edgecd.export.config import ExportConfig
 from edgecd.export.language_model import export_language_model
 from edgecd.formats.context import read_context, write_context
 from edgecd.runtime.compress import compress_here
@@ -76,7 +77,7 @@ def test_a_projected_distiller_and_eight_bits(tmp_path: Path) -> None:
     tiny.save_model(small, tokenizer, tmp_path / "small")
     world = prepare(tmp_path, distiller=str(tmp_path / "small"), pretrain_steps=0)
     exact = export_compressor(world / "run", world / "fp32")
-    small_one = export_compressor(world / "run", world / "int8", "int8")
+    small_one = export_compressor(world / "run", world / "int8", ExportConfig(precision="int8"))
     assert exact["probe_error"] < 1e-5 < small_one["probe_error"] < 0.1
     assert small_one["size_bytes"] < 0.6 * exact["size_bytes"]
 

@@ -20,6 +20,7 @@ from edgecd import Predictor
 from edgecd.contexts.compress import compress
 from edgecd.contexts.config import CompressConfig
 from edgecd.errors import CheckFailed, InputError
+from edgecd.export.config import ExportConfig
 from edgecd.export.language_model import export_language_model
 from edgecd.formats.context import Context, read_context, write_context
 from edgecd.lm.models import load_language_model
@@ -94,7 +95,9 @@ def test_small_bundles_take_contexts_too(precision: str, tmp_path: Path) -> None
     path = tmp_path / "shots.safetensors"
     keep(task, path, model=model, shots=4, max_length=64)
     bundle = tmp_path / "bundle"
-    export_language_model(model, task, bundle, precision, 60.0, path)
+    export_language_model(
+        model, task, bundle, ExportConfig(precision=precision, max_flips=60.0, context=str(path))
+    )
     other = tmp_path / "other.safetensors"
     keep(task, other, model=model, shots=6, seed=5, max_length=64)
     rows = [row["fields"] for row in tiny.examples(40, seed=9)]
