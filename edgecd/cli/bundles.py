@@ -12,57 +12,24 @@ from edgecd.cli.options import Force, Json, Quiet, app, named_fields, print_resu
 from edgecd.cli.requests import command
 from edgecd.contexts.config import AttentionConfig
 from edgecd.errors import InputError
+from edgecd.export.config import ExportConfig
 from edgecd.runtime.config import PredictConfig
 
 
-@app.command()
+@command(ExportConfig)
 def export(
+    request: ExportConfig,
     run: Annotated[
         Path, typer.Argument(help="A run folder that train wrote, or a language model.")
     ],
     out: Annotated[Path, typer.Option(help="The bundle folder to write.")],
-    fp32: Annotated[bool, typer.Option("--fp32", help="Full precision (the default).")] = False,
-    fp16: Annotated[bool, typer.Option("--fp16", help="Half precision, for GPUs.")] = False,
-    int8: Annotated[bool, typer.Option("--int8", help="8-bit, gated.")] = False,
-    int4: Annotated[bool, typer.Option("--int4", help="4-bit weights: smaller, slower.")] = False,
-    target: Annotated[
-        str | None, typer.Option(help="laptop-cpu, cuda, web or size: precision and gate for it.")
-    ] = None,
-    max_flips: Annotated[
-        float | None,
-        typer.Option(min=0, max=100, help="Most labels, in percent, that may flip (2; int4: 10)."),
-    ] = None,
-    trim_vocab: Annotated[
-        Path | None,
-        typer.Option(help="Keep only tokens that these inputs use (.jsonl, or text by line)."),
-    ] = None,
-    exporter: Annotated[str, typer.Option(help="auto, fused, torch or optimum.")] = "auto",
-    task: Annotated[
-        str | None, typer.Option(help="Of a language model: whose examples check the bundle.")
-    ] = None,
-    context: Annotated[
-        Path | None, typer.Option(help="Of a language model: the context to put in (zero-shot).")
-    ] = None,
     force: Force = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Write a run, or a frozen language model, as an ONNX bundle, checked on held-out examples."""
     from edgecd.errors import require
-    from edgecd.export.config import ExportConfig
 
-    config = ExportConfig(
-        fp32=fp32,
-        fp16=fp16,
-        int8=int8,
-        int4=int4,
-        target=target,
-        exporter=exporter,
-        trim_vocab=str(trim_vocab) if trim_vocab else None,
-        max_flips=max_flips,
-        task=task,
-        context=str(context) if context else None,
-    )
     require("torch", "train")
     require("onnx", "export")
     from edgecd.console import Console
@@ -70,18 +37,18 @@ def export(
     from edgecd.export.run_folder import is_distiller
 
     with Console(quiet) as console:
-        if config.task is not None:
+        if request.task is not None:
             from edgecd.export.language_model import export_language_model
             from edgecd.tasks.task import load_task
 
-            chosen = load_task(config.task)
-            result = export_language_model(str(run), chosen, out, config, force, console.say)
+            task = load_task(request.task)
+            result = export_language_model(str(run), task, out, request, force, console.say)
         elif is_distiller(run):
             from edgecd.export.compressor import export_compressor
 
-            result = export_compressor(run, out, config, force, console.say)
+            result = export_compressor(run, out, request, force, console.say)
         else:
-            result = export_run(run, out, config, force, console.say)
+            result = export_run(run, out, request, force, console.say)
     kind = "compressor" if "compressor" in result else "bundle"
     print_result(as_json, result, lambda: console.show(f"{kind}: {out}"))
 

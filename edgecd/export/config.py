@@ -1,37 +1,47 @@
-"""What an export is asked for."""
+"""What an export is asked for: its options, said once."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from edgecd.config import option, within
+from edgecd.config import check_options, option
 from edgecd.errors import InputError
-from edgecd.export.target import Target, load_target
 from edgecd.formats.precision import FP32, PRECISIONS, find_precision
+
+if TYPE_CHECKING:
+    from edgecd.export.target import Target
 
 EXPORTERS = ("auto", "fused", "torch", "optimum")
 _GRAPH, _CHECK, _MODEL = "Graph", "Check", "Of a language model"
+_PRECISIONS = {
+    "--fp32": "Full precision (the default).",
+    "--fp16": "Half precision, for GPUs.",
+    "--int8": "8-bit, gated.",
+    "--int4": "4-bit weights: smaller, slower.",
+}
 
 
 @dataclass(frozen=True)
 class ExportConfig:
     """Every choice of `edgecd export`; InputError for those that do not go together.
 
-    The precision is given by its name, by its flag, or by a target; none of them means fp32.
+    The precision is given by its name or by a target; neither means fp32.
     """
 
     precision: str | None = option(
-        None, help="fp32 (the default), fp16, int8 or int4, as the flags say.", group=_GRAPH
+        None,
+        help="What weights and inputs are kept in.",
+        group=_GRAPH,
+        choices=tuple(PRECISIONS),
+        flags=_PRECISIONS,
     )
-    fp32: bool = option(False, help="Full precision (the default).", group=_GRAPH)
-    fp16: bool = option(False, help="Half precision, for GPUs.", group=_GRAPH)
-    int8: bool = option(False, help="8-bit, gated.", group=_GRAPH)
-    int4: bool = option(False, help="4-bit weights: smaller, slower.", group=_GRAPH)
     target: str | None = option(
         None, help="laptop-cpu, cuda, web or size: precision and gate for it.", group=_GRAPH
     )
-    exporter: str = option("auto", help="auto, fused, torch or optimum.", group=_GRAPH)
-    trim_vocab: str | None = option(
+    exporter: str = option("auto", help="What writes the graph.", group=_GRAPH, choices=EXPORTERS)
+    trim_vocab: Path | None = option(
         None,
         help="Keep only tokens that these inputs use (.jsonl, or text by line).",
         group=_GRAPH,
@@ -44,29 +54,24 @@ class ExportConfig:
         high=100,
     )
     task: str | None = option(
-        None, help="Of a language model: whose examples check the bundle.", group=_MODEL
+        None, help="Whose examples check the bundle.", group=_MODEL, path=True
     )
-    context: str | None = option(
-        None, help="Of a language model: the context to put in (zero-shot).", group=_MODEL
+    context: Path | None = option(
+        None, help="The context to put in (default: zero-shot).", group=_MODEL
     )
 
     def __post_init__(self) -> None:
-        chosen = [name for name in PRECISIONS if getattr(self, name, False)]
         if self.precision is not None:
             find_precision(self.precision)
-            chosen = list(dict.fromkeys([*chosen, self.precision]))
-        if len(chosen) > 1:
-            raise InputError(f"--{' and --'.join(chosen)} exclude each other: export twice")
-        if chosen and self.target is not None:
-            raise InputError(
-                f"--target {self.target} says the precision itself: leave out --{chosen[0]}"
-            )
         if self.exporter not in EXPORTERS:
             raise InputError(
                 f"unknown exporter {self.exporter!r}: choose one of {', '.join(EXPORTERS)}"
             )
-        if self.max_flips is not None:
-            within("max_flips", self.max_flips, 0, 100)
+        check_options(self)
+        if self.precision is not None and self.target is not None:
+            raise InputError(
+                f"--target {self.target} says the precision itself: leave out --{self.precision}"
+            )
         if self.exporter == "optimum" and self.trim_vocab is not None:
             raise InputError(
                 "Optimum reads the checkpoint with its whole vocabulary: leave out --trim-vocab, "
@@ -86,10 +91,11 @@ class ExportConfig:
 
         Raises InputError for an unknown target.
         """
+        from edgecd.export.target import Target, load_target  # late: `--help` imports this module
+
         if self.target is not None:
             return load_target(self.target)
-        flagged = (name for name in PRECISIONS if getattr(self, name, False))
-        return Target("", self.precision or next(flagged, FP32))
+        return Target("", self.precision or FP32)
 
     @property
     def max_flips_pct(self) -> float:

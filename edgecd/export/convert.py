@@ -99,7 +99,7 @@ def export_run(
     reference = parity.checkpoint_logits(model, encoded, loaded.pad_token_id)
     trimmed: dict[str, Any] = {}
     if config.trim_vocab is not None:
-        loaded, trimmed = _trim(model, loaded, Path(config.trim_vocab), say)
+        loaded, trimmed = _trim(model, loaded, config.trim_vocab, say)
     prefix = constant_prefix(loaded.tokenizer, loaded.template)
     fused_for = precision.name if RECIPES[precision.name].needs_fused else None
     source = read_source(model, run / "checkpoint", config.exporter, fused_for, prefix, say)

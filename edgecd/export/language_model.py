@@ -61,7 +61,7 @@ def export_language_model(
     from edgecd.lm.past import model_fingerprint
     from edgecd.lm.scorer import make_scorer
 
-    given = None if config.context is None else Path(config.context)
+    given = config.context
     if given is not None:
         read_context(given)  # what is wrong with it shows at once
     lm = load_language_model(model, pick_device("cpu"), torch.float32)

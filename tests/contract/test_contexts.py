@@ -96,7 +96,7 @@ def test_small_bundles_take_contexts_too(precision: str, tmp_path: Path) -> None
     keep(task, path, model=model, shots=4, max_length=64)
     bundle = tmp_path / "bundle"
     export_language_model(
-        model, task, bundle, ExportConfig(precision=precision, max_flips=60.0, context=str(path))
+        model, task, bundle, ExportConfig(precision=precision, max_flips=60.0, context=path)
     )
     other = tmp_path / "other.safetensors"
     keep(task, other, model=model, shots=6, seed=5, max_length=64)

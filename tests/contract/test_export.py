@@ -229,7 +229,7 @@ def corpus(runs: dict[str, Path]) -> Path:
 def test_a_trimmed_bundle_answers_as_the_checkpoint(
     runs: dict[str, Path], corpus: Path, tmp_path: Path, family: str
 ) -> None:
-    export_run(runs[family], tmp_path / "out", ExportConfig(trim_vocab=str(corpus), max_flips=0.0))
+    export_run(runs[family], tmp_path / "out", ExportConfig(trim_vocab=corpus, max_flips=0.0))
     verify(tmp_path / "out")
     predictor = Predictor.load(tmp_path / "out", threads=1)
     found, expected = predictor.logits(ROWS), checkpoint_logits(runs[family], ROWS)
@@ -251,7 +251,7 @@ def test_a_trimmed_bundle_takes_any_text(
     export_run(
         runs["llama"],
         out,
-        ExportConfig(precision=precision, max_flips=100.0, trim_vocab=str(corpus)),
+        ExportConfig(precision=precision, max_flips=100.0, trim_vocab=corpus),
     )
     verify(out)
     predictor = Predictor.load(out, threads=1)
@@ -268,9 +268,7 @@ def test_a_traced_graph_is_trimmed_quantized_and_gated_too(
     runs: dict[str, Path], corpus: Path, tmp_path: Path
 ) -> None:
     run, out = runs[tiny.TRACED], tmp_path / "out"
-    done = export_run(
-        run, out, ExportConfig(precision="int8", max_flips=100.0, trim_vocab=str(corpus))
-    )
+    done = export_run(run, out, ExportConfig(precision="int8", max_flips=100.0, trim_vocab=corpus))
     assert (done["exporter"], done["prefix_tokens"]) == ("torch", 0)
     verify(out)
     found = Predictor.load(out, threads=1).logits(ROWS)
@@ -296,7 +294,7 @@ def test_a_line_of_a_file_ends_at_a_line_feed_only(runs: dict[str, Path], tmp_pa
     run = tiny.tiny_run(tmp_path / "run", max_length=MAX_LENGTH)
     text = "\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
     (run / "heldout.jsonl").write_text(text, encoding="utf-8")
-    done = export_run(run, tmp_path / "out", ExportConfig(trim_vocab=str(run / "heldout.jsonl")))
+    done = export_run(run, tmp_path / "out", ExportConfig(trim_vocab=run / "heldout.jsonl"))
     assert done["parity"]["examples"] == len(rows) - 3
     assert read_manifest(tmp_path / "out").provenance["vocabulary"]["texts"] == len(rows)
 
@@ -307,7 +305,7 @@ def test_a_corpus_that_lacks_the_held_out_words_is_refused_by_the_gate(
     (tmp_path / "corpus.txt").write_text("zzz\n", encoding="utf-8")
     with pytest.raises(CheckFailed, match="fp32"):
         export_run(
-            runs["llama"], tmp_path / "out", ExportConfig(trim_vocab=str(tmp_path / "corpus.txt"))
+            runs["llama"], tmp_path / "out", ExportConfig(trim_vocab=tmp_path / "corpus.txt")
         )
 
 
@@ -334,5 +332,5 @@ def test_a_corpus_that_is_none_is_named(
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=message):
-        export_run(runs["llama"], tmp_path / "out", ExportConfig(trim_vocab=str(tmp_path / name)))
+        export_run(runs["llama"], tmp_path / "out", ExportConfig(trim_vocab=tmp_path / name))
     assert not (tmp_path / "out").exists()

@@ -25,12 +25,14 @@ from edgecd.contexts.config import (
     PromptTuningConfig,
 )
 from edgecd.errors import InputError
+from edgecd.export.config import ExportConfig
 from edgecd.runtime.config import PredictConfig
 from edgecd.training.config import TrainConfig
 
 COMMANDS: dict[str, tuple[type[Any], ...]] = {
     "train": (TrainConfig, MendConfig, PromptTuningConfig),
     "compress": (CompressConfig,),
+    "export": (ExportConfig,),
     "predict": (PredictConfig,),
     "inspect": (AttentionConfig,),
 }
@@ -193,9 +195,9 @@ def test_every_command_reads_a_file_and_suggests_the_nearest_option(
     name = fields_of(COMMANDS[command])[0].name
     file = tmp_path / "asked.toml"
     file.write_text(f'{name}x = "a"\n')
-    own = () if command in ("predict", "inspect") else ("--out", tmp_path / "out")
-    bundle = ("bundle",) if command in ("predict", "inspect") else ()
-    result = CliRunner().invoke(app, [command, *bundle, *map(str, own), "--config", str(file)])
+    arguments = {"predict": ["B"], "inspect": ["B"], "export": ["R", "--out", "out"]}
+    own = arguments.get(command, ["--out", "out"])
+    result = CliRunner().invoke(app, [command, *own, "--config", str(file)])
     assert isinstance(result.exception, InputError)
     said = f"{file}: unknown key '{name}x'; did you mean '{name}'?"
     assert str(result.exception) == said
@@ -204,7 +206,7 @@ def test_every_command_reads_a_file_and_suggests_the_nearest_option(
 def test_commands_without_options_alone_read_no_file() -> None:
     every = {command.name or command.callback.__name__ for command in app.registered_commands}  # type: ignore[union-attr]
     without = {name for name in every if "--config" not in helped(name).output}
-    explicit = {"export", "bench", "sweep", "meta-test", "meta_test"}
+    explicit = {"bench", "sweep", "meta-test", "meta_test"}
     assert without - explicit == WITHOUT_OPTIONS
 
 
