@@ -39,8 +39,9 @@ def command(*kinds: type[Any]) -> Callable[[Callable[..., None]], Callable[..., 
     """Make a function a command whose options are the fields of `kinds`, and its own parameters.
 
     The function's first parameter is the configuration, made of defaults, a --config file and
-    flags, of which the last one wins; its others are declared as typer's. Of several kinds the
-    option `--method` chooses: the one that has it among its choices.
+    flags, of which the last one wins; its others are declared as typer's. It is None where it may
+    be, by its type, and nothing was asked. Of several kinds the option `--method` chooses: the one
+    that has it among its choices.
     """
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
@@ -57,7 +58,8 @@ def make_command(function: Callable[..., None], kinds: Sequence[type[Any]]) -> C
     """
     fields = fields_of(kinds)
     hints = typing.get_type_hints(function, include_extras=True)
-    own = list(inspect.signature(function).parameters.values())[1:]
+    first, *own = inspect.signature(function).parameters.values()
+    may_be_none = type(None) in typing.get_args(hints[first.name])
     parameters = [one.replace(kind=one.KEYWORD_ONLY, annotation=hints[one.name]) for one in own]
     # Beside the function's own, for the heading that has no name.
     parameters.append(_parameter("config", ConfigFile, None))
@@ -74,7 +76,9 @@ def make_command(function: Callable[..., None], kinds: Sequence[type[Any]]) -> C
         }
         flags = {field.name: _value(field, given) for field in fields}
         flags = {name: value for name, value in flags.items() if value is not None}
-        request = load_config(config, flags, _chosen(kinds, config, flags))
+        request = None
+        if flags or config is not None or not may_be_none:
+            request = load_config(config, flags, _chosen(kinds, config, flags))
         function(request, **{one.name: values[one.name] for one in own})
 
     run.__doc__ = function.__doc__

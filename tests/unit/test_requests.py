@@ -65,8 +65,18 @@ class Toy:
         check_options(self)
 
 
+def run(work: Any, kinds: tuple[type[Any], ...], *arguments: object) -> None:
+    """The function as a command of these kinds, given the arguments; raises what it raises."""
+    own = typer.Typer()
+    own.command()(make_command(work, kinds))
+    result = CliRunner().invoke(own, list(map(str, arguments)))
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+
+
 def invoke(kinds: tuple[type[Any], ...], *arguments: object) -> Any:
-    """What a command of these kinds is asked, given the arguments; raises what it raises."""
+    """What a command of these kinds is asked, given the arguments."""
     asked: list[Any] = []
 
     def work(
@@ -77,12 +87,7 @@ def invoke(kinds: tuple[type[Any], ...], *arguments: object) -> Any:
         """Work."""
         asked.extend((request, things, loud))
 
-    own = typer.Typer()
-    own.command()(make_command(work, kinds))
-    result = CliRunner().invoke(own, list(map(str, arguments)))
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == 0, result.output
+    run(work, kinds, *arguments)
     return asked
 
 
@@ -314,6 +319,19 @@ def test_a_value_of_another_type_is_explained(tmp_path: Path, text: str, message
     file.write_text(f'name = "n"\n{text}\n')
     with pytest.raises(InputError, match=message):
         load_config(file, {}, Toy)
+
+
+def test_a_command_may_be_asked_nothing() -> None:
+    asked: list[Toy | None] = []
+
+    def work(request: Toy | None) -> None:
+        asked.append(request)
+
+    run(work, (Toy,))
+    run(work, (Toy,), "--name", "n")
+    assert asked == [None, Toy(name="n")]
+    with pytest.raises(InputError, match="--name is missing"):
+        run(work, (Toy,), "--size", 3)
 
 
 def test_a_method_has_its_own_options(tmp_path: Path) -> None:
