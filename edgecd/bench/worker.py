@@ -143,7 +143,8 @@ def _load_bundle(spec: Mapping[str, Any]) -> Loaded:
     import onnxruntime
     import tokenizers  # noqa: F401  (a bundle cannot be loaded without it: part of the start-up)
 
-    from edgecd.runtime.predictor import BATCH_ROWS, Predictor
+    from edgecd.formats.precision import PRECISIONS
+    from edgecd.runtime.predictor import Predictor
 
     imported = time.perf_counter()
     given = spec["system"].get("context")
@@ -162,7 +163,7 @@ def _load_bundle(spec: Mapping[str, Any]) -> Loaded:
     return Loaded(
         answer=answer,
         answer_all=answer_all,
-        batch_size=BATCH_ROWS[manifest.precision],
+        batch_size=PRECISIONS[manifest.precision].batch_rows,
         tokens=lambda fields: len(predictor.encode([fields])[0].ids),
         facts={
             "runtime": "onnxruntime",

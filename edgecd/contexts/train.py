@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from edgecd.contexts.config import KINDS, MendConfig
+from edgecd.contexts.config import DISTILLERS, MendConfig
 from edgecd.contexts.episodes import TaskEpisodes, TextEpisodes, read_passages
 from edgecd.contexts.language import is_encoder_decoder, load_frozen
 from edgecd.contexts.loop import Stage, fit
@@ -195,7 +195,7 @@ def load_distiller(
 
 def _distiller_facts(run: Path) -> dict[str, Any]:
     facts: dict[str, Any] = read_json(run / RUN)
-    if KINDS.get(facts.get("method", "")) is not MendConfig or not (run / DISTILLER).exists():
+    if facts.get("method") not in DISTILLERS or not (run / DISTILLER).exists():
         raise InputError(
             f"{run} is not the run of a distiller: train one with edgecd train --method mend"
         )

@@ -11,9 +11,10 @@ import numpy as np
 from edgecd.errors import InputError
 from edgecd.formats.compressor import CompressorFacts, read_facts
 from edgecd.formats.context import Context, ContextFacts, with_calibration
+from edgecd.formats.contract import HEAD, INPUTS, LABEL_IDS, PAST
 from edgecd.formats.manifest import MODEL, TOKENIZER
 from edgecd.runtime.predictor import Input, Predictor, load_tokenizer
-from edgecd.runtime.session import HEAD, INPUTS, PAST, first_line, open_session
+from edgecd.runtime.session import first_line, open_session
 from edgecd.tasks.demonstrations import Demonstrations
 from edgecd.tasks.encoding import label_token_ids
 from edgecd.tasks.metrics import label_calibration, log_softmax
@@ -22,8 +23,6 @@ from edgecd.tasks.prompts import PromptTemplate
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
     from tokenizers import Tokenizer
-
-LABEL_IDS = "label_ids"
 
 
 class Compressor:

@@ -13,15 +13,10 @@ from numpy.typing import NDArray
 from edgecd.errors import InputError
 from edgecd.formats.bundle import check_files, read_manifest
 from edgecd.formats.context import Context, read_context, refuse_other_model
+from edgecd.formats.contract import HEAD, INPUTS, LOGITS, PAST
 from edgecd.formats.manifest import CONTEXT, LOADED, MODEL, TOKENIZER, Manifest
-from edgecd.runtime.session import (
-    HEAD,
-    LOGITS,
-    PAST,
-    check_signature,
-    first_line,
-    open_session,
-)
+from edgecd.formats.precision import PRECISIONS
+from edgecd.runtime.session import check_signature, first_line, open_session
 from edgecd.tasks.batching import batches, padded
 from edgecd.tasks.encoding import Encoded, encode_prompt
 from edgecd.tasks.prompts import value_of
@@ -30,9 +25,6 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
     from tokenizers import Tokenizer
 
-# Rows of one batch. Dynamic int8 takes one scale from a whole batch, so there an answer would
-# depend on its neighbours: its rows go alone.
-BATCH_ROWS = {"fp32": 32, "fp16": 32, "int8": 1, "int4": 32}
 
 Input = str | Mapping[str, str]
 
@@ -175,12 +167,12 @@ class Predictor:
         """
         logits = np.zeros((len(encoded), len(self.labels)), np.float32)
         prompts = [self._checked(one.ids) for one in encoded]
-        rows = BATCH_ROWS[self.manifest.precision]
+        rows = PRECISIONS[self.manifest.precision].batch_rows
         for places in batches([len(ids) for ids in prompts], rows):
             ids, mask = padded([prompts[place] for place in places], self.manifest.pad_token_id)
             try:
                 (scores,) = self.session.run(
-                    [LOGITS], {"input_ids": ids, "attention_mask": mask, **self._constants}
+                    [LOGITS], {**dict(zip(INPUTS, (ids, mask), strict=True)), **self._constants}
                 )
             except Exception as bad:  # onnxruntime's own exceptions share no base class
                 raise InputError(f"onnxruntime cannot run the graph: {first_line(bad)}") from None

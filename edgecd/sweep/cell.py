@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgecd.config import TrainConfig
 from edgecd.host.processes import end_with_parent, run_spec
 from edgecd.tasks import metrics
+from edgecd.training.config import TrainConfig
 
 if TYPE_CHECKING:
     import numpy as np

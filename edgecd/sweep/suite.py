@@ -10,9 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from edgecd.config import ADAPTERS, HEADS, METHODS, TrainConfig, load_config
+from edgecd.config import load_config
 from edgecd.errors import InputError, check_keys
 from edgecd.files import fingerprint, read_toml
+from edgecd.training.config import ADAPTERS, HEADS, METHODS, TrainConfig
 
 PROMPTED = ("zero-shot", "icl")
 MODELS = ("teacher", "student")
@@ -185,7 +186,7 @@ def _config(
         "seed": seed,
     }
     try:
-        return load_config(None, flags)
+        return load_config(None, flags, TrainConfig)
     except InputError as bad:
         raise InputError(f"suite {suite.name}, {runs.method}: {bad}") from None
 

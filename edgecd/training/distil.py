@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edgecd.config import TrainConfig
 from edgecd.errors import InputError
 from edgecd.files import fingerprint, write_json
 from edgecd.host.memory import rss_bytes
@@ -44,6 +43,7 @@ from edgecd.tasks.encoding import encode_prompt, label_token_ids
 from edgecd.tasks.task import Example, Task, load_task, read_split
 from edgecd.training import student as students
 from edgecd.training.account import Account
+from edgecd.training.config import TrainConfig
 from edgecd.training.folder import RUN, finished, forget_lost_steps, open_log, open_run
 from edgecd.training.loop import Item, Outcome, Schedule, divergence, fit
 from edgecd.training.run import Reporter

@@ -122,7 +122,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
         model = tiny.tiny_causal_lm(family, len(tokenizer), seed=seed)  # type: ignore[arg-type]
         tiny.save_model(model, tokenizer, folder / name)
     run = tiny.tiny_run(folder / "run", "llama")
-    export_run(run, folder / "student-fp32", "fp32")
+    export_run(run, folder / "student-fp32")
     return World(
         write_task(folder, "tiny-nli", 1),
         write_task(folder, "elsewhere", 3),

@@ -63,7 +63,7 @@ class World:
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     work = tmp_path_factory.mktemp("peers")
     run, bundle = tiny.tiny_run(work / "run"), work / "bundle"
-    export_run(run, bundle, "fp32")
+    export_run(run, bundle)
     predictor = Predictor.load(bundle)
     model = load_classifier(run / "checkpoint")
     with torch.inference_mode():

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from edgecd.config import TrainConfig
 from edgecd.errors import InputError
 from edgecd.tasks.metrics import log_softmax
+from edgecd.training.config import TrainConfig
 from edgecd.training.distil import train
 from edgecd.training.loop import vocabulary_loss
 from edgecd.training.run import Reporter

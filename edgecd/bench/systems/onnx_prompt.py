@@ -10,6 +10,7 @@ from typing import Any
 
 from edgecd.bench.worker import Fields, Loaded
 from edgecd.files import read_json, write_json
+from edgecd.formats.contract import INPUTS
 from edgecd.formats.manifest import MODEL, TOKENIZER
 
 PROMPT = "prompt.json"
@@ -20,7 +21,9 @@ class PromptFile:
     """What belongs to a prompt's graph.
 
     `context` holds the token ids of the demonstrations, of which the graph has the first
-    `prefix_length` as constants; `parameters` are the language model's.
+    `prefix_length` as constants; `parameters` are the language model's. `treatment` is how the
+    weights were rounded, and `parity` what the gate found of it and of what it refused (None: there
+    were no inputs to ask).
     """
 
     context: tuple[int, ...]
@@ -28,6 +31,8 @@ class PromptFile:
     labels: tuple[str, ...]
     precision: str
     parameters: int
+    treatment: str
+    parity: Mapping[str, Any] | None
 
 
 def write_prompt_file(path: Path, prompt: PromptFile) -> None:
@@ -46,7 +51,7 @@ def load(spec: Mapping[str, Any]) -> Loaded:
     import onnxruntime
 
     from edgecd.runtime.predictor import load_tokenizer
-    from edgecd.runtime.session import INPUTS, open_session
+    from edgecd.runtime.session import open_session
     from edgecd.tasks.encoding import encode_prompt
     from edgecd.tasks.prompts import PromptTemplate
 
