@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -72,6 +74,38 @@ def bootstrap_interval(
     tail = (1 - level) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
     return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean of some values, their sample standard deviation (None for one value), their number."""
+
+    mean: float
+    sd: float | None
+    n: int
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Of one value or more, as from several seeds."""
+    sd = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return Spread(float(np.mean(values)), sd, len(values))
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Mean of paired differences between two systems, and its 95% interval (low, high)."""
+
+    difference: float
+    ci95: tuple[float, float]
+
+
+def paired_difference(gaps: NDArray[np.float64]) -> Difference:
+    """Of one difference for each pair, [pairs]; the interval is `bootstrap_interval`'s.
+
+    Raises InputError when there are none.
+    """
+    interval = bootstrap_interval(gaps)
+    return Difference(float(gaps.mean()), interval)
 
 
 def mcnemar_p(one_right: ArrayLike, other_right: ArrayLike) -> float:
