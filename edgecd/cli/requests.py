@@ -145,15 +145,14 @@ def _parameters(field: Field) -> list[inspect.Parameter]:
     needed = dataclasses.MISSING in field.defaults.values()
     default, shown = (None, True) if needed else _shown(field)
     # Where they are many, choices read better as words than squeezed into a column.
-    wide = len("|".join(said.choices)) > COLUMN
-    text = f"{said.help[:-1]}: {', '.join(said.choices)}." if wide else said.help
+    text, metavar = said.help, "|".join(said.choices)
+    if len(metavar) > COLUMN:
+        text, metavar = f"{text[:-1]}: {', '.join(said.choices)}.", ""
     info = typer.Option(
         *(said.flags or ([f"{flag(field.name)}/--no-{flag(field.name)[2:]}"] * (kind is bool))),
         help=text + " (required)" * needed,
         show_default=shown,
-        metavar=_metavar(kind, several)
-        if wide
-        else "|".join(said.choices) or _metavar(kind, several),
+        metavar=metavar or _metavar(kind, several),
         rich_help_panel=_panel(said),
     )
     annotation = kind
