@@ -26,9 +26,9 @@ from edgecd.files import read_json, write_json
 from edgecd.formats.context import read_context, write_context
 from edgecd.lm.models import load_language_model
 from edgecd.lm.past import prefix_of
-from edgecd.lm.scorer import make_scorer, score_queries
+from edgecd.lm.prompted import Prompted
+from edgecd.lm.scorer import make_scorer
 from edgecd.runtime.compress import compress_here
-from edgecd.tasks.encoding import encode_prompt
 from edgecd.tasks.task import load_task, read_split
 
 LOADS = 30
@@ -88,11 +88,8 @@ def main(run: Path, task_file: str, queries: int, shots: int, out: Path | None) 
 def _torch_answers(model: str, context: Any, fields: Any) -> np.ndarray:
     lm = load_language_model(model, torch.device("cpu"), torch.float32)
     scorer = make_scorer(lm, context.facts.prompt)
-    ids = [encode_prompt(lm.text_tokenizer, scorer.template, f, 256, True).ids for f in fields]
-    table = np.zeros((len(ids), len(context.facts.labels)), np.float32)
-    for places, rows in score_queries(scorer, ids, prefix_of(context.past, lm)):
-        table[places] = rows
-    return table - np.array(context.facts.calibration or 0, np.float32)
+    answerer = Prompted(scorer, 256, prefix=prefix_of(context.past, lm))
+    return answerer.logits(fields) - np.array(context.facts.calibration or 0, np.float32)
 
 
 def _relative(difference: np.ndarray) -> np.ndarray:

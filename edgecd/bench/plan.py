@@ -11,12 +11,13 @@ from edgecd.bench.systems.choose import ONNX, TORCH, ZERO_SHOT, Prompts, System
 from edgecd.errors import InputError
 from edgecd.files import read_json
 from edgecd.formats.bundle import read_manifest
-from edgecd.tasks.demonstrations import Shot, calibration_inputs
-from edgecd.tasks.evaluation import (
-    EvalSet,
-    demonstrations_for,
-    draw_shots,
+from edgecd.tasks.demonstrations import (
+    Demonstrations,
+    calibration_inputs,
+    draw_demonstrations,
+    read_demonstrations,
 )
+from edgecd.tasks.evaluation import EvalSet
 from edgecd.tasks.task import Task, read_split
 
 WARMUP_CALLS = {True: 1, False: 3}  # by whether the demonstrations are read for each query
@@ -30,15 +31,15 @@ TORCH_EXAMPLES = 100
 
 
 @dataclass(frozen=True)
-class Demonstrations:
+class Shown:
     """The prompts' demonstrations: by number, the main ones among them, and other draws of those.
 
     `calibration` are inputs without labels; `notes` say where all of it came from.
     """
 
-    main: tuple[Shot, ...]
-    by_number: Mapping[int, tuple[Shot, ...]]
-    draws: tuple[tuple[Shot, ...], ...]
+    main: Demonstrations
+    by_number: Mapping[int, Demonstrations]
+    draws: tuple[Demonstrations, ...]
     calibration: tuple[Mapping[str, str], ...]
     notes: tuple[str, ...]
 
@@ -47,12 +48,12 @@ def choose_demonstrations(
     task: Task,
     bundle: Path,
     run: Path | None,
-    given: Sequence[Shot] | None,
+    given: Demonstrations | None,
     shots: int | None,
     few_shots: Sequence[int],
     seed: int | None,
     draws: int,
-) -> Demonstrations:
+) -> Shown:
     """The run's own demonstrations, or a draw from the train split, and fewer of them.
 
     Raises InputError for a task without a train split to draw from.
@@ -61,27 +62,36 @@ def choose_demonstrations(
     seed = int(made.get("seed") or 0) if seed is None else seed
     train = read_split(task, "train").examples if "train" in task.splits else ()
     notes = []
-    main = tuple(given) if given is not None else None
+    main = given
     if main is None and shots is None and run is not None:
-        main = demonstrations_for(run)
+        main = read_demonstrations(run)
     if main is None:
         shots = int(made.get("shots") or 0) if shots is None else shots
-        main = draw_shots(task, train, shots, seed)
+        main = draw_demonstrations(train, task.labels, shots, seed)
         notes.append(
             f"The {shots} demonstrations were drawn from the train split with seed {seed}: no run "
             "folder (--run) with its own was given."
         )
     fewer = {
-        number: draw_shots(task, train, number, seed) for number in few_shots if number < len(main)
+        number: draw_demonstrations(train, task.labels, number, seed)
+        for number in few_shots
+        if number < len(main)
     }
     others = [
-        draw_shots(task, train, len(main), seed, draw) for draw in range(1, draws if main else 1)
+        draw_demonstrations(train, task.labels, len(main), seed, draw)
+        for draw in range(1, draws if main else 1)
     ]
-    calibration = calibration_inputs(train, [*main, *sum(fewer.values(), ())], seed)
+    calibration = calibration_inputs(
+        train, [*main, *(one for few in fewer.values() for one in few)], seed
+    )
     if not calibration:
         notes.append("Prompts are not calibrated: the task has no train split to do it on.")
-    return Demonstrations(
-        main, {len(main): main, 0: (), **fewer}, tuple(others), calibration, tuple(notes)
+    return Shown(
+        main,
+        {len(main): main, 0: Demonstrations(), **fewer},
+        tuple(others),
+        calibration,
+        tuple(notes),
     )
 
 
@@ -98,7 +108,7 @@ def make_specs(
     systems: Sequence[System],
     task: Task,
     sets: Sequence[EvalSet],
-    shown: Demonstrations,
+    shown: Shown,
     common: Mapping[str, Any],
     rounds: int,
     latency_queries: int | None,
@@ -126,13 +136,13 @@ def make_specs(
             "system": asdict(system),
             "template": task.template.text,
             "verbalizer": dict(task.template.verbalizer),
-            "shots": _plain(shown.by_number[system.shots]) if system.kind == "icl" else [],
+            "shots": shown.by_number[system.shots].plain if system.kind == "icl" else [],
             "queries": main[: max(1, -(-calls // rounds))],
             "warmup": WARMUP_CALLS[naive],
             "timed_calls": -(-calls // rounds),
             "sets": own if few or again else inputs,
             "calibration": [dict(fields) for fields in calibration] if system.kind == "icl" else [],
-            "draws": [] if few else [_plain(draw) for draw in shown.draws],
+            "draws": [] if few else [draw.plain for draw in shown.draws],
             "draw_queries": main[:DRAW_EXAMPLES],
             "draw_calibration": [dict(fields) for fields in shown.calibration[:DRAW_CALIBRATION]],
         }
@@ -164,7 +174,3 @@ def conversion_specs(
         )
         one["systems"][system.name] = {"shots": spec["shots"], "cached": system.cached}
     return list(found.values())
-
-
-def _plain(shots: Sequence[Shot]) -> list[Any]:
-    return [[dict(fields), label] for fields, label in shots]

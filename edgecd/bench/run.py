@@ -30,9 +30,10 @@ from edgecd.bench.systems.choose import (
 from edgecd.errors import InputError
 from edgecd.files import fingerprint
 from edgecd.formats.bundle import read_manifest
+from edgecd.formats.fit import check_bundle, check_context
 from edgecd.host.machine import describe_machine, fast_dtype, usable_cores
-from edgecd.tasks.demonstrations import Shot
-from edgecd.tasks.evaluation import EvalSet, check_bundle, check_context, evaluation_sets
+from edgecd.tasks.demonstrations import Demonstrations
+from edgecd.tasks.evaluation import EvalSet, evaluation_sets
 from edgecd.tasks.task import Task
 
 SCHEMA = 1
@@ -50,7 +51,7 @@ def bench(
     shots: int | None = None,
     few_shots: Sequence[int] = FEW_SHOTS,
     seed: int | None = None,
-    demonstrations: Sequence[Shot] | None = None,
+    demonstrations: Demonstrations | None = None,
     draws: int = DRAWS,
     run: Path | None = None,
     provider: str = "cpu",

@@ -82,23 +82,22 @@ def meta_test(
     for module in ("torch", "transformers"):
         require(module, "train")
     from edgecd.console import Console
+    from edgecd.contexts.config import MetaTestConfig
     from edgecd.contexts.meta_test import TABLE
     from edgecd.contexts.meta_test import meta_test as run_test
+    from edgecd.formats.record import to_json
 
+    config = MetaTestConfig(
+        seeds=tuple(numbers("seeds", seeds)),
+        limit=limit,
+        shots=tuple(numbers("shots", shots or "")),
+        prompt_steps=prompt_steps,
+        matching=tuple(numbers("matching", matching or "")),
+        partition=None if partition is None else str(partition),
+        split=split,
+        data=None if data is None else str(data),
+        device=device,
+    )
     with Console(quiet) as console:
-        result = run_test(
-            runs,
-            out,
-            numbers("seeds", seeds),
-            limit,
-            numbers("shots", shots or ""),
-            prompt_steps,
-            numbers("matching", matching or ""),
-            partition,
-            split,
-            data,
-            device,
-            force,
-            console.say,
-        )
+        result = to_json(run_test(runs, out, config, force, console.say))
     print_result(as_json, result, lambda: typer.echo((out / TABLE).read_text(encoding="utf-8")))

@@ -29,7 +29,7 @@ def train(
     for module in ("torch", "transformers", "peft"):
         require(module, "train")
     from edgecd.console import Console
-    from edgecd.training.distil import Reporter
+    from edgecd.training.run import Reporter
 
     with Console(quiet) as console:
         reporter = Reporter(console.say, console.progress)
@@ -70,23 +70,27 @@ def sweep(
     quiet: Quiet = False,
 ) -> None:
     """Run a suite, methods x adapters x shots x seeds, a process each; goes on where it stopped."""
+    from edgecd.sweep.config import SweepConfig
     from edgecd.sweep.suite import load_suite
 
-    options = {"task": task, "ood": ood, "teacher": teacher, "student": student, "limit": limit}
-    chosen = load_suite(suite, options)
+    config = SweepConfig(task, tuple(ood or ()), teacher, student, limit, threads, keep_checkpoints)
+    chosen = load_suite(suite, config)
     from edgecd.errors import CheckFailed, require
 
     for module in ("torch", "transformers", "peft"):
         if importlib.util.find_spec(module) is None:  # the cells import them, not this process
             require(module, "train")
     from edgecd.console import Console
+    from edgecd.sweep.record import sweep_json
     from edgecd.sweep.run import TABLE, run_sweep
 
     with Console(quiet) as console:
-        result = run_sweep(chosen, out, console.say, threads, force, keep_checkpoints)
-    print_result(as_json, result, lambda: typer.echo((out / TABLE).read_text(encoding="utf-8")))
-    if result["failed"]:
+        result = run_sweep(chosen, out, config, console.say, force)
+    table = out / TABLE
+    show = sweep_json(result)
+    print_result(as_json, show, lambda: typer.echo(table.read_text(encoding="utf-8")))
+    if result.failed:
         raise CheckFailed(
-            f"these cells failed: {', '.join(result['failed'])} (their last words are in "
+            f"these cells failed: {', '.join(result.failed)} (their last words are in "
             f"{out / TABLE}); the same command tries them again"
         )

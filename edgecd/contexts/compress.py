@@ -25,13 +25,13 @@ from edgecd.lm.models import (
     pick_dtype,
 )
 from edgecd.lm.past import make_context, past_array, prefix_of, remember_tokens, start_ids
-from edgecd.lm.scorer import Scorer, make_scorer, score_queries
+from edgecd.lm.prompted import Prompted
+from edgecd.lm.scorer import Scorer, make_scorer
 from edgecd.tasks.demonstrations import calibration_inputs, draw_demonstrations
-from edgecd.tasks.encoding import demonstration_ids, encode_prompt
-from edgecd.tasks.partition import pair_of
+from edgecd.tasks.encoding import encode_prompt
+from edgecd.tasks.metrics import label_calibration, log_softmax
 from edgecd.tasks.task import load_task, read_split
 
-BATCH = 8
 FITTED_INPUTS = 64
 
 
@@ -59,13 +59,11 @@ def compress(config: CompressConfig) -> Context:
     scorer = make_scorer(maker.lm, task.template)
     train = read_split(task, "train").examples
     demonstrations = draw_demonstrations(train, task.labels, config.shots, config.seed)
-    texts = [pair_of(task.template, example).text for example in demonstrations]
     limit = maker.max_context or maker.lm.max_positions
-    ids = demonstration_ids(maker.lm.text_tokenizer, texts, limit) or start_ids(maker.lm)
+    ids = demonstrations.ids(maker.lm.text_tokenizer, task.template, limit) or start_ids(maker.lm)
     if maker.network is None:
         check_context_fits(maker.lm, len(ids), config.max_length)
-    given = [(example.fields, str(example.label)) for example in demonstrations]
-    inputs = calibration_inputs(train, given, config.seed)
+    inputs = calibration_inputs(train, demonstrations, config.seed)
     started = time.monotonic()
     past = _past(maker, ids, scorer, inputs, config.max_length)
     context = make_context(
@@ -90,19 +88,9 @@ def calibrated(context: Context, scorer: Scorer, inputs: Sequence[Mapping[str, s
     """
     if not inputs:
         return context
-    queries = _queries(scorer, inputs, context.facts.max_length)
     prefix = prefix_of(context.past, scorer.lm)
-    rows = [rows for _, rows in score_queries(scorer, queries, prefix, BATCH)]
-    return with_calibration(context, np.concatenate(rows).mean(axis=0))
-
-
-def _queries(
-    scorer: Scorer, inputs: Sequence[Mapping[str, str]], max_length: int
-) -> list[list[int]]:
-    tokenizer = scorer.lm.text_tokenizer
-    return [
-        encode_prompt(tokenizer, scorer.template, fields, max_length, True).ids for fields in inputs
-    ]
+    answerer = Prompted(scorer, context.facts.max_length, prefix=prefix)
+    return with_calibration(context, label_calibration(log_softmax(answerer.logits(inputs))))
 
 
 def past_of(front: Front) -> NDArray[np.float32]:
@@ -146,5 +134,9 @@ def _past(
             "--positions fits to unlabelled inputs, and the train split has none beside the "
             "demonstrations: add some, or leave it out"
         )
-    queries = _queries(scorer, inputs[:FITTED_INPUTS], max_length)
+    tokenizer = scorer.lm.text_tokenizer
+    queries = [
+        encode_prompt(tokenizer, scorer.template, fields, max_length, True).ids
+        for fields in inputs[:FITTED_INPUTS]
+    ]
     return past_array(match_attention(maker.lm, ids, queries, maker.positions))

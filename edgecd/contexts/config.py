@@ -11,6 +11,7 @@ from edgecd.training.config import MANY, TrainConfig
 
 ADAPTERS = ("full", "lora")
 DISTILLERS = ("mend", "hypertuning", "gist")
+SEEDS = (13, 21, 42, 87, 100)  # of the paper's tests (arXiv 2403.06914)
 ATTENTION = "With --attention"
 
 
@@ -194,3 +195,24 @@ class AttentionConfig:
 
     def __post_init__(self) -> None:
         check_options(self)
+
+
+@dataclass(frozen=True)
+class MetaTestConfig:
+    """Every option of `edgecd meta-test` beside the runs and the folder.
+
+    Each task is asked `limit` queries for each seed and each number of demonstrations in `shots`;
+    `matching` are numbers of positions. () and None stand for those of the runs.
+    """
+
+    seeds: tuple[int, ...] = option(SEEDS, help="Of demonstrations and queries.")
+    limit: int = option(100, help="Queries of each task.", low=1)
+    shots: tuple[int, ...] = option((), help="Demonstrations: 16, or 4,8,16 (default: as trained).")
+    prompt_steps: int = option(100, help="Steps of prompt tuning beside; 0 leaves it out.", low=0)
+    matching: tuple[int, ...] = option(
+        (), help="Positions of contexts without training: 32,64 (default: as the runs)."
+    )
+    partition: str | None = option(None, help="Instead of the run's.")
+    split: str | None = option(None, help="Instead of the run's.")
+    data: str | None = option(None, help="Folder of the partition's data.")
+    device: str = option("auto", help="auto, cpu or cuda.")

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecd.formats.contract import INPUTS
-from edgecd.runtime.predictor import batches, padded
+from edgecd.tasks.batching import batches, padded
 
 if TYPE_CHECKING:
     import onnx

@@ -170,7 +170,7 @@ def _stack(body: Any) -> Stack:
     """The description of a language model's body, with a head of nothing."""
     import torch
 
-    from edgecd.training.student import classifier_of
+    from edgecd.lm.fold import classifier_of
 
     width = body.get_input_embeddings().weight.shape[1]
     return read_stack(classifier_of(body, torch.zeros(2, width), ("0", "1"), 0, "distiller"))

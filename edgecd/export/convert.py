@@ -30,6 +30,7 @@ from edgecd.formats.precision import FP32, PRECISIONS, Precision, find_precision
 from edgecd.runtime.predictor import Predictor
 from edgecd.runtime.session import open_session, signature
 from edgecd.tasks.answerer import Fields
+from edgecd.tasks.batching import BATCH_TOKENS
 from edgecd.tasks.encoding import Encoded, constant_prefix
 
 if TYPE_CHECKING:
@@ -89,21 +90,30 @@ def export_run(
     need_export()
     refuse_existing(out, force)
     started = time.perf_counter()
+    from edgecd.lm.checkpoint import Checkpoint
+
     loaded, model = load_run(run)
     heldout = parity.read_heldout(run, loaded.tokenizer, loaded.template, loaded.max_length)
     measured, gate = parity.split(heldout)
     exact = precision.is_quantized and config.trim_vocab is None
     seen = gate.first(GRAPH_CHECK_EXAMPLES) if exact else gate
     say(f"PyTorch checkpoint on {len(seen.fields)} held-out examples")
-    encoded = parity.encode(seen.fields, loaded)
-    reference = parity.checkpoint_logits(model, encoded, loaded.pad_token_id)
+    answerer = Checkpoint(
+        model,
+        loaded.tokenizer,
+        loaded.template,
+        loaded.max_length,
+        parity.REFERENCE_ROWS,
+        BATCH_TOKENS,
+    )
+    reference = answerer.logits(seen.fields)
     trimmed: dict[str, Any] = {}
     if config.trim_vocab is not None:
         loaded, trimmed = _trim(model, loaded, config.trim_vocab, say)
     prefix = constant_prefix(loaded.tokenizer, loaded.template)
     fused_for = precision.name if RECIPES[precision.name].needs_fused else None
     source = read_source(model, run / "checkpoint", config.exporter, fused_for, prefix, say)
-    del model  # the graph has its weights; two copies are enough
+    del model, answerer  # the graph has its weights; two copies are enough
     job = Job(loaded, measured, gate, reference, exact, trimmed)
     sources = [source]
     del source

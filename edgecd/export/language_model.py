@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,10 +27,9 @@ from edgecd.tasks.task import Task, read_split
 
 if TYPE_CHECKING:
     from edgecd.lm.models import LanguageModel
-    from edgecd.lm.scorer import Prefix, Scorer
+    from edgecd.lm.scorer import Scorer
 
 HELDOUT_EXAMPLES = 1000
-BATCH = 8
 
 
 def export_language_model(
@@ -92,7 +91,7 @@ def export_language_model(
         exact = find_precision(config.goal.precision).is_quantized
         seen = gate.first(GRAPH_CHECK_EXAMPLES) if exact else gate
         say(f"PyTorch on {len(seen.fields)} held-out examples after the context")
-        reference = _reference(scorer, context, seen, loaded)
+        reference = _reference(scorer, context, seen)
         job = Job(loaded, measured, gate, reference, exact, {}, context, context_file)
         sources = [_source(scorer, say)]
         del scorer, lm
@@ -120,39 +119,21 @@ def _zero_shot(lm: LanguageModel, task: Task, max_length: int) -> Context:
 def _source(scorer: Scorer, say: Say) -> Source:
     from edgecd.export.families import read_stack
     from edgecd.export.graph import write_graph
-    from edgecd.training.student import fold
+    from edgecd.lm.fold import fold
 
     say(f"writing the fused graph of {scorer.lm.model.config.model_type}")
     stack = read_stack(fold(scorer.lm, scorer.template))
     return Source(write_graph(stack, is_open=True), "fused", (), stack, is_open=True)
 
 
-def _reference(
-    scorer: Scorer, context: Context, seen: parity.HeldOut, loaded: RunFolder
-) -> NDArray[np.float32]:
+def _reference(scorer: Scorer, context: Context, seen: parity.HeldOut) -> NDArray[np.float32]:
     """PyTorch's logits after the context, calibrated as the device's are."""
     from edgecd.lm.past import prefix_of
+    from edgecd.lm.prompted import Prompted
 
-    queries = [one.ids for one in parity.encode(seen.fields, loaded)]
-    logits = prompted_logits(scorer, queries, prefix_of(context.past, scorer.lm))
+    prefix = prefix_of(context.past, scorer.lm)
+    logits = Prompted(scorer, context.facts.max_length, prefix=prefix).logits(seen.fields)
     return logits - np.array(context.facts.calibration or 0, np.float32)
-
-
-def prompted_logits(
-    scorer: Scorer, queries: Sequence[Sequence[int]], prefix: Prefix | None
-) -> NDArray[np.float32]:
-    """PyTorch's logits of the labels, float32 [queries, labels], in the order of the queries.
-
-    The queries' token ids continue the `prefix`, or stand alone without one.
-    """
-    from edgecd.lm.scorer import label_logits
-
-    order = sorted(range(len(queries)), key=lambda place: len(queries[place]))
-    logits = np.zeros((len(queries), len(scorer.template.labels)), np.float32)
-    for start in range(0, len(order), BATCH):
-        places = order[start : start + BATCH]
-        logits[places] = label_logits(scorer, [queries[place] for place in places], prefix)
-    return logits
 
 
 def _heldout(task: Task) -> parity.HeldOut:

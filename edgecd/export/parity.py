@@ -13,14 +13,12 @@ from numpy.typing import NDArray
 
 from edgecd.errors import InputError
 from edgecd.formats.precision import Precision
-from edgecd.runtime.predictor import batches, padded
 from edgecd.tasks.answerer import Answerer, Fields
 from edgecd.tasks.encoding import Encoded, encode_prompt
 from edgecd.tasks.prompts import PromptTemplate, value_of
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
-    from transformers import PreTrainedModel
 
     from edgecd.export.run_folder import RunFolder
 
@@ -166,21 +164,6 @@ def split(heldout: HeldOut) -> tuple[list[Fields], HeldOut]:
         [heldout.fields[place] for place in sorted(measured)],
         HeldOut([heldout.fields[place] for place in gate], heldout.gold[gate]),
     )
-
-
-def checkpoint_logits(
-    model: PreTrainedModel, encoded: Sequence[Encoded], pad_token_id: int
-) -> NDArray[np.float32]:
-    """What the PyTorch model says, float32 [examples, labels]; right padded, by similar length."""
-    import torch
-
-    logits = np.zeros((len(encoded), model.config.num_labels), np.float32)
-    with torch.inference_mode():
-        for places in batches([len(one.ids) for one in encoded], REFERENCE_ROWS):
-            ids, mask = padded([encoded[place].ids for place in places], pad_token_id)
-            rows = model(input_ids=torch.from_numpy(ids), attention_mask=torch.from_numpy(mask))
-            logits[places] = rows.logits.float().numpy()
-    return logits
 
 
 def compare(

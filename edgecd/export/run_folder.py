@@ -79,7 +79,11 @@ def load_run(run: Path) -> tuple[RunFolder, PreTrainedModel]:
                 f"{checkpoint / needed} is missing: the training has not ended; "
                 "go on with edgecd train --resume"
             )
-    model = _load_model(checkpoint)
+    for module in ("torch", "transformers"):
+        require(module, "train")
+    from edgecd.lm.checkpoint import load_checkpoint
+
+    model = load_checkpoint(checkpoint)
     columns = tuple(model.config.id2label[n] for n in range(model.config.num_labels))
     if columns != task.prompt.labels:
         raise InputError(
@@ -97,17 +101,3 @@ def load_run(run: Path) -> tuple[RunFolder, PreTrainedModel]:
         tokenizer=load_tokenizer(checkpoint / "tokenizer.json"),
     )
     return folder, model
-
-
-def _load_model(checkpoint: Path) -> PreTrainedModel:
-    torch = require("torch", "train")
-    transformers = require("transformers", "train")
-    transformers.utils.logging.disable_progress_bar()  # seconds; the caller reports progress
-    try:
-        model: PreTrainedModel = transformers.AutoModelForSequenceClassification.from_pretrained(
-            checkpoint, dtype=torch.float32, local_files_only=True, use_safetensors=True
-        )
-    except (OSError, ValueError) as bad:
-        reason = str(bad).strip().splitlines()[0]
-        raise InputError(f"{checkpoint} cannot be loaded: {reason}") from None
-    return model.eval()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgecd.formats.context import Context
-from edgecd.runtime.compressor import Compressor, calibrate
+from edgecd.runtime.compressor import Compressor, calibrated
 from edgecd.runtime.predictor import Predictor
 from edgecd.tasks.demonstrations import calibration_inputs, draw_demonstrations
 from edgecd.tasks.task import Task, read_split
@@ -21,12 +21,11 @@ def compress_here(
     InputError for what does not fit together.
     """
     train = read_split(task, "train").examples
-    chosen = draw_demonstrations(train, task.labels, shots, seed)
-    demonstrations = [(example.fields, str(example.label)) for example in chosen]
+    demonstrations = draw_demonstrations(train, task.labels, shots, seed)
     made = Compressor.load(compressor).compress(
         task.template, demonstrations, task.name, max_length
     )
     if bundle is None:
         return made
     inputs = calibration_inputs(train, demonstrations, seed)
-    return calibrate(Predictor.load(bundle), made, inputs)
+    return calibrated(Predictor.load(bundle), made, inputs)

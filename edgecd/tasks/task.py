@@ -215,11 +215,10 @@ def _label_of(task: Task, row: Row) -> str | None:
 def _refuse_misspelt(task: Task, label: str, where: str) -> None:
     """Labels of no interest are dropped (MNLI's neutral); one that looks like ours is a mistake."""
     plain = {name.casefold(): name for name in task.labels}
-    if get_close_matches(label.casefold(), plain, n=1, cutoff=0.75):
+    if close := get_close_matches(label.casefold(), plain, n=1, cutoff=0.75):
         raise InputError(
-            f"{where}: label {label!r} is not one of {', '.join(task.labels)}"
-            f"{suggest(label.casefold(), plain)} correct it, or map it in [data.label_map] "
-            f"of {task.source}"
+            f"{where}: label {label!r} is not one of {', '.join(task.labels)}; did you mean "
+            f"{plain[close[0]]!r}? correct it, or map it in [data.label_map] of {task.source}"
         )
 
 

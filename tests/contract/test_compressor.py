@@ -26,8 +26,9 @@ from edgecd.export.language_model import export_language_model
 from edgecd.formats.context import read_context, write_context
 from edgecd.runtime.compress import compress_here
 from edgecd.runtime.compressor import Compressor
+from edgecd.tasks.demonstrations import Demonstrations
 from edgecd.tasks.task import load_task
-from edgecd.training.distil import Reporter
+from edgecd.training.run import Reporter
 from tests import mend_world, tiny
 
 QUIET = Reporter(lambda line: None, lambda what, done, total: None)
@@ -105,11 +106,11 @@ def test_bad_demonstrations_and_changed_files_are_refused(tmp_path: Path) -> Non
     compressor = Compressor.load(world / "compressor")
     template = load_task(str(world / "task.toml")).template
     fields = {"premise": "A cat sleeps.", "hypothesis": "It rests."}
-    assert compressor.compress(template, [(fields, "entailment")]).positions == 4
+    assert compressor.compress(template, Demonstrations.of([(fields, "entailment")])).positions == 4
     with pytest.raises(InputError, match="no demonstrations"):
-        compressor.compress(template, [])
+        compressor.compress(template, Demonstrations())
     with pytest.raises(InputError, match="'maybe' of a demonstration"):
-        compressor.compress(template, [(fields, "maybe")])
+        compressor.compress(template, Demonstrations.of([(fields, "maybe")]))
     model = world / "compressor" / "model.onnx"
     model.write_bytes(model.read_bytes()[:-1] + b"\x00\x01")
     with pytest.raises(CheckFailed, match="changed or damaged"):

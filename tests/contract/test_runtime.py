@@ -27,9 +27,10 @@ from edgecd.formats.bundle import read_manifest, write_bundle  # noqa: E402
 from edgecd.formats.manifest import MANIFEST, MODEL, README, TOKENIZER  # noqa: E402
 from edgecd.formats.precision import PRECISIONS  # noqa: E402
 from edgecd.runtime import session as sessions  # noqa: E402
-from edgecd.runtime.predictor import BATCH_TOKENS, Predictor, batches  # noqa: E402
+from edgecd.runtime.predictor import Predictor  # noqa: E402
 from edgecd.runtime.stream import CHUNK_ROWS, predict_stream  # noqa: E402
 from edgecd.runtime.verify import verify  # noqa: E402
+from edgecd.tasks.batching import BATCH_TOKENS, batches  # noqa: E402
 from edgecd.tasks.encoding import encode_prompt  # noqa: E402
 from edgecd.tasks.prompts import PromptTemplate  # noqa: E402
 from tests import tiny  # noqa: E402

@@ -10,7 +10,8 @@ import pytest
 
 from edgecd.errors import InputError
 from edgecd.training.config import TrainConfig
-from edgecd.training.distil import Reporter, train
+from edgecd.training.distil import train
+from edgecd.training.run import Reporter
 from tests import tiny
 
 SILENT = Reporter(lambda line: None, lambda what, done, total: None)

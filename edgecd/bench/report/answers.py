@@ -16,7 +16,9 @@ from edgecd.tasks.metrics import (
     accuracy,
     agreement,
     bootstrap_interval,
+    calibrate_labels,
     expected_calibration_error,
+    label_calibration,
     log_softmax,
     macro_f1,
     mcnemar_p,
@@ -53,10 +55,9 @@ def judge(system: System, result: Result, labels: Sequence[str]) -> Judged:
     sample = result["calibration"] or []
     if system.kind != "icl" or not sample:
         return Judged(plain, plain, 0)
-    shift = _label_means(sample, order)
-    return Judged(
-        {name: log_softmax(table - shift) for name, table in plain.items()}, plain, len(sample)
-    )
+    head_start = label_calibration(log_softmax(np.array(sample)[:, order]))
+    calibrated = {name: calibrate_labels(table, head_start) for name, table in plain.items()}
+    return Judged(calibrated, plain, len(sample))
 
 
 def quality(
@@ -167,7 +168,8 @@ def draw_spread(
     for draw in (own, *draws):
         table = log_softmax(np.array(draw["scores"])[:, order])
         if draw["calibration"]:
-            table = table - _label_means(draw["calibration"], order)
+            sample = log_softmax(np.array(draw["calibration"])[:, order])
+            table = calibrate_labels(table, label_calibration(sample))
         values.append(accuracy(table.argmax(-1), main.columns[:count]))
     return {
         "count": len(values),
@@ -176,8 +178,3 @@ def draw_spread(
         "sd": stdev(values),
         "values": values,
     }
-
-
-def _label_means(sample: Sequence[Sequence[float]], order: Sequence[int]) -> NDArray[np.float64]:
-    means: NDArray[np.float64] = log_softmax(np.array(sample)[:, order]).mean(axis=0)
-    return means

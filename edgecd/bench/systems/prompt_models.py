@@ -35,7 +35,6 @@ from edgecd.export import parity
 from edgecd.export.activations import make_feeds
 from edgecd.export.families import read_pasts, read_stack
 from edgecd.export.graph import refuse_too_large, replace_past, write_graph
-from edgecd.export.language_model import prompted_logits
 from edgecd.export.recipes import RECIPES, Candidate
 from edgecd.export.source import Source
 from edgecd.export.stack import with_pasts
@@ -44,13 +43,15 @@ from edgecd.formats.contract import INPUTS, LOGITS
 from edgecd.formats.manifest import MODEL, TOKENIZER
 from edgecd.formats.precision import Precision, find_precision
 from edgecd.host.processes import end_with_parent, run_spec
+from edgecd.lm.fold import fold
 from edgecd.lm.models import LanguageModel, check_context_fits, load_language_model
-from edgecd.lm.scorer import make_scorer, read_context
+from edgecd.lm.prompted import Prompted
+from edgecd.lm.scorer import make_scorer, read_prefix
 from edgecd.runtime.session import open_session
 from edgecd.tasks.answerer import Fields
-from edgecd.tasks.encoding import Encoded, added_tokens, encode_prompt, token_ids
+from edgecd.tasks.demonstrations import Demonstrations
+from edgecd.tasks.encoding import Encoded, added_tokens, encode_prompt
 from edgecd.tasks.prompts import PromptTemplate
-from edgecd.training.student import fold
 
 # The first tokens of a text draw activations that 8 bits cannot hold. A student has them as
 # constants (see `training.student.add_start`), so a prompt read anew has its first ones, too.
@@ -168,7 +169,8 @@ def _choose(
     lead = tuple(added_tokens(lm.text_tokenizer)[0])
     prompts, left_out = [], dict[str, str | None]()
     for name, system in systems.items():
-        context = _context(lm, template, system["shots"])
+        shown = Demonstrations.of(system["shots"])
+        context = tuple(shown.ids(lm.text_tokenizer, template))
         left_out[name] = None
         try:
             check_context_fits(lm, len(context), max_length)
@@ -177,14 +179,6 @@ def _choose(
         except InputError as bad:
             left_out[name] = str(bad)
     return prompts, left_out
-
-
-def _context(
-    lm: LanguageModel, template: PromptTemplate, shots: Sequence[tuple[Fields, str]]
-) -> Ids:
-    if not shots:
-        return ()
-    return tuple(token_ids(lm.text_tokenizer, template.render_context(shots), special=True))
 
 
 def _prepare(
@@ -215,9 +209,8 @@ def _prepare(
     tokenizer, longest = lm.text_tokenizer, spec["max_length"]
     reference, scorer = {}, make_scorer(lm, template)
     for context in contexts:
-        queries = _queries(tokenizer, template, gate.fields, longest, context)
-        after = read_context(scorer, context) if context else None
-        reference[context] = prompted_logits(scorer, queries, after)
+        prefix = read_prefix(scorer, context) if context else None
+        reference[context] = Prompted(scorer, longest, prefix=prefix).logits(gate.fields)
     main = contexts[0]
     texts = [[*main, *ids] for ids in _queries(tokenizer, template, measured, longest, main)]
     feeds = make_feeds([ids for ids in texts if len(ids) > len(prefixes[0])], 0, FEED_ROWS)

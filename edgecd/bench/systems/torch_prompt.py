@@ -12,24 +12,16 @@ import torch
 import transformers
 
 from edgecd.bench.worker import Fields, Loaded, Shots, SkippedError
-from edgecd.errors import InputError
 from edgecd.lm.models import (
     LanguageModel,
-    check_context_fits,
+    Unsupported,
     load_language_model,
     pick_device,
     pick_dtype,
 )
-from edgecd.lm.scorer import (
-    Prefix,
-    Scorer,
-    context_ids,
-    label_logits,
-    make_scorer,
-    read_context,
-    score_queries,
-)
-from edgecd.tasks.encoding import encode_prompt
+from edgecd.lm.prompted import prompted
+from edgecd.lm.scorer import make_scorer
+from edgecd.tasks.demonstrations import Demonstrations
 from edgecd.tasks.prompts import PromptTemplate
 
 _PRECISION = {torch.float32: "fp32", torch.bfloat16: "bf16"}
@@ -61,42 +53,35 @@ def load(spec: Mapping[str, Any], import_ms: float) -> Loaded:
     scorer = make_scorer(lm, template)
     load_ms = (time.perf_counter() - started) * 1e3
 
+    demonstrations = Demonstrations.of(spec["shots"])
     cached = spec["system"]["cached"]
-    batch_size = _BATCH[device.type]
-
-    def read(shots: Shots) -> tuple[list[int], Prefix | None]:
-        """(tokens to read before each query, what was read once)"""
-        context = context_ids(scorer, template.render_context(shots)) if shots else []
-        try:
-            check_context_fits(lm, len(context), spec["max_length"])
-        except InputError as bad:
-            raise SkippedError(str(bad)) from None
-        return (context, None) if not cached else ([], read_context(scorer, context))
-
     started = time.perf_counter()
-    before, prefix = read(spec["shots"])
+    try:
+        prompt = prompted(scorer, demonstrations, spec["max_length"], cached, _BATCH[device.type])
+    except Unsupported as why:
+        raise SkippedError(str(why)) from None
     context_ms = (time.perf_counter() - started) * 1e3 if cached else None
 
-    def ids(fields: Fields) -> list[int]:
-        after = bool(spec["shots"])
-        return encode_prompt(lm.text_tokenizer, template, fields, spec["max_length"], after).ids
-
     def answer(fields: Fields) -> list[float]:
-        row: list[float] = label_logits(scorer, [before + ids(fields)], prefix)[0].tolist()
+        row: list[float] = prompt.logits([fields])[0].tolist()
         return row
 
     def answer_all(inputs: Sequence[Fields]) -> list[list[float]]:
-        return _scores(scorer, [before + ids(fields) for fields in inputs], prefix, batch_size)
+        rows: list[list[float]] = prompt.logits(inputs).tolist()
+        return rows
 
     def answer_after(shots: Shots, inputs: Sequence[Fields]) -> list[list[float]]:
-        anew, once = read(shots)
-        return _scores(scorer, [anew + ids(fields) for fields in inputs], once, batch_size)
+        try:
+            rows: list[list[float]] = prompt.after(Demonstrations.of(shots)).logits(inputs).tolist()
+        except Unsupported as why:
+            raise SkippedError(str(why)) from None
+        return rows
 
     return Loaded(
         answer=answer,
         answer_all=answer_all,
-        batch_size=batch_size,
-        tokens=lambda fields: len(before) + len(ids(fields)),
+        batch_size=prompt.rows,
+        tokens=lambda fields: len(prompt.encode([fields])[0].ids),
         facts={
             "runtime": "torch",
             "runtime_version": torch.__version__,
@@ -105,23 +90,13 @@ def load(spec: Mapping[str, Any], import_ms: float) -> Loaded:
             "labels": list(template.labels),
             "parameters": sum(weights.numel() for weights in lm.model.parameters()),
             "disk_bytes": _disk_bytes(lm),
-            "context_tokens": len(before) if prefix is None else prefix.length,
+            "context_tokens": prompt.context_tokens,
             "import_ms": import_ms,
             "load_ms": load_ms,
             "context_ms": context_ms,
         },
         answer_after=answer_after if spec["shots"] else None,
     )
-
-
-def _scores(
-    scorer: Scorer, queries: Sequence[list[int]], prefix: Prefix | None, batch_size: int
-) -> list[list[float]]:
-    rows: list[list[float]] = [[] for _ in queries]
-    for places, scores in score_queries(scorer, queries, prefix, batch_size):
-        for place, row in zip(places, scores.tolist(), strict=True):
-            rows[place] = row
-    return rows
 
 
 def _disk_bytes(lm: LanguageModel) -> int | None:
