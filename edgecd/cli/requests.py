@@ -152,7 +152,7 @@ def _parameters(field: Field) -> list[inspect.Parameter]:
         *(said.flags or ([f"{flag(field.name)}/--no-{flag(field.name)[2:]}"] * (kind is bool))),
         help=text + " (required)" * needed,
         show_default=shown,
-        metavar=metavar or _metavar(kind, several),
+        metavar=metavar or (_metavar(kind) if several and not said.path else None),
         rich_help_panel=_panel(said),
     )
     annotation = kind
@@ -184,8 +184,8 @@ def _kind(hint: Any) -> tuple[Any, bool]:
     return items, False
 
 
-def _metavar(kind: Any, several: bool) -> str | None:
-    return {int: "N,N", str: "NAME,NAME"}.get(kind) if several else None
+def _metavar(kind: Any) -> str | None:
+    return {int: "N,N", str: "NAME,NAME"}.get(kind)
 
 
 def _shown(field: Field) -> tuple[Any, bool | str]:
