@@ -15,16 +15,17 @@ from edgecd.lm.models import LanguageModel
 from edgecd.tasks.encoding import token_ids
 from edgecd.tasks.partition import Pair
 
-ROWS = 8
+_BATCH = 8
 
 
 @torch.no_grad()
 def option_scores(
     lm: LanguageModel, front: Front, pairs: Sequence[Pair], max_query: int
 ) -> list[NDArray[np.float64]]:
-    """For each pair the mean log-likelihood per token of each of its options, after the front.
+    """For each pair the scores of its options after the front, float64 [options].
 
-    Raises InputError for a pair without options.
+    A score is the mean log-likelihood per token, in nats. A query longer than `max_query` tokens
+    loses its beginning. Raises InputError for a pair without options.
     """
     jobs: list[tuple[int, int, Continuation]] = []
     one_pass: dict[int, list[int]] = {}
@@ -41,8 +42,8 @@ def option_scores(
             jobs.append((place, number, query_ids(lm.text_tokenizer, candidate, max_query)))
     scores = [np.zeros(len(pair.options)) for pair in pairs]
     jobs.sort(key=lambda job: -len(job[2].ids))
-    for start in range(0, len(jobs), ROWS):
-        batch = jobs[start : start + ROWS]
+    for start in range(0, len(jobs), _BATCH):
+        batch = jobs[start : start + _BATCH]
         logits, targets, _ = next_token_logits(lm, front, [job[2] for job in batch], True)
         log_probabilities = torch.log_softmax(logits, dim=-1).cpu()
         chosen = log_probabilities[torch.arange(len(targets)), targets.cpu()].double().numpy()
@@ -61,10 +62,11 @@ def accuracies(
     pairs: Sequence[Pair],
     reference: Sequence[NDArray[np.float64]],
 ) -> tuple[float, float | None]:
-    """(accuracy, the same after calibration).
+    """(accuracy of `scores`, each [options]; the same after label calibration, or None).
 
-    Calibration takes off each option's mean over `reference`, the scores of inputs whose labels
-    nobody saw; None where the options are not the same for every input.
+    Label calibration takes off each option's mean over `reference`, the scores of inputs whose
+    labels nobody saw. It is None where the options are not the same for every input, and where
+    there is no reference.
     """
     truth = np.array([pair.options.index(pair.answer) for pair in pairs])
     plain = float(np.mean([row.argmax() for row in scores] == truth))
