@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edgecd.contexts.meta_record import MetaTestResult, read_meta_test
-from edgecd.contexts.meta_table import table as meta_test_table
+from edgecd.contexts.meta_table import meta_test_table
 from edgecd.files import read_json, write_text
 
 HERE = Path(__file__).parent

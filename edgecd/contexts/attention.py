@@ -15,6 +15,7 @@ from transformers import DynamicCache
 from edgecd.contexts.networks import Gist
 from edgecd.contexts.train import load_distiller
 from edgecd.files import public, write_json
+from edgecd.formats.record import to_json
 from edgecd.plotting.style import figure, plain, save
 from edgecd.tasks.demonstrations import draw_demonstrations
 from edgecd.tasks.encoding import token_ids
@@ -26,10 +27,10 @@ TOKENS_SHOWN = 12
 
 @dataclass(frozen=True)
 class Seen:
-    """Attention of the vectors, [positions, tokens], over the demonstrations' tokens.
+    """Attention of a distiller's vectors over the tokens of the demonstrations that it reads.
 
-    The mean over layers and heads, of what goes to the demonstrations. `ends` holds the place after
-    each demonstration's last token.
+    `weights` are float32 [vectors, tokens], the mean over layers and heads. `ends` holds the place
+    after each demonstration's last token.
     """
 
     tokens: list[str]
@@ -37,12 +38,42 @@ class Seen:
     weights: NDArray[np.float32]
 
 
+@dataclass(frozen=True)
+class AttendedToken:
+    """A token of the demonstrations, and the mean over the vectors of what goes to it."""
+
+    token: str
+    weight: float
+
+
+@dataclass(frozen=True)
+class AttentionReport:
+    """What is told of a run's attention: the JSON beside the figure.
+
+    Shares are of the attention that goes to the demonstrations; those by demonstration leave the
+    first token out.
+    """
+
+    run: str
+    task: str
+    positions: int
+    tokens: int
+    first_token_share: float
+    share_by_demonstration: tuple[float, ...]
+    most_attended: tuple[AttendedToken, ...]
+    figure: str
+
+
 def attend(run: Path, task: Task, shots: int, seed: int) -> Seen:
-    """Read a task's demonstrations with a run's distiller, and watch; errors as of `compress`."""
+    """What the vectors of a run's distiller look at in `shots` demonstrations of a task.
+
+    The demonstrations are those that a distillation with this seed draws. Raises InputError for a
+    folder that is no distiller's run, and for a task with too few labelled examples.
+    """
     trained = load_distiller(run, torch.device("cpu"), torch.float32)
     tokenizer, reader = trained.lm.text_tokenizer, trained.network.reader
     chosen = draw_demonstrations(read_split(task, "train").examples, task.labels, shots, seed)
-    ids = chosen.ids(tokenizer, task.template, int(trained.run["max_context"]))
+    ids = chosen.ids(tokenizer, task.template, trained.config.max_context)
     body = reader.body
     body.set_attn_implementation("eager")  # the only one that tells its weights
     with torch.no_grad():
@@ -61,7 +92,10 @@ def attend(run: Path, task: Task, shots: int, seed: int) -> Seen:
 
 
 def show_attention(run: Path, task: Task, out: Path, shots: int, seed: int) -> dict[str, Any]:
-    """Write OUT.png, OUT.svg and OUT.json; returns the facts of the JSON."""
+    """Draw what `attend` sees into OUT.png and OUT.svg; returns what OUT.json holds.
+
+    Raises InputError as `attend` does.
+    """
     seen = attend(run, task, shots, seed)
     drawn, panels = figure(7.2, 5.2, rows=2)
     scale = float(np.quantile(seen.weights[:, 1:], 0.995)) if seen.weights.shape[1] > 1 else None
@@ -75,22 +109,23 @@ def show_attention(run: Path, task: Task, out: Path, shots: int, seed: int) -> d
     panels[1].set(xlabel="demonstration", ylabel="share of attention")
     # The first token of a text takes what is needed nowhere else, and would hide the rest.
     order = 1 + np.argsort(-seen.weights[:, 1:].mean(0))[:TOKENS_SHOWN]
-    most = [{"token": seen.tokens[place], "weight": _mean(seen, place)} for place in order]
-    titles = ", ".join(repr(one["token"]) for one in most)
+    most = tuple(AttendedToken(seen.tokens[place], _mean(seen, place)) for place in order)
+    titles = ", ".join(repr(one.token) for one in most)
     plain([panels[0].set_title(f"{task.name}: most attended {titles}", fontsize=8, loc="left")])
     save(drawn, out)
-    facts = {
-        "run": public(str(run)),
-        "task": task.name,
-        "positions": int(seen.weights.shape[0]),
-        "tokens": len(seen.tokens),
-        "first_token_share": float(seen.weights[:, 0].mean()),
-        "share_by_demonstration": share,
-        "most_attended": most,
-        "figure": public(f"{out}.png"),
-    }
-    write_json(out.with_name(f"{out.name}.json"), facts)
-    return facts
+    report = AttentionReport(
+        run=str(public(str(run))),
+        task=task.name,
+        positions=int(seen.weights.shape[0]),
+        tokens=len(seen.tokens),
+        first_token_share=float(seen.weights[:, 0].mean()),
+        share_by_demonstration=tuple(share),
+        most_attended=most,
+        figure=str(public(f"{out}.png")),
+    )
+    told: dict[str, Any] = to_json(report)
+    write_json(out.with_name(f"{out.name}.json"), told)
+    return told
 
 
 def by_demonstration(seen: Seen) -> list[float]:

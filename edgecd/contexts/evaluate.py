@@ -17,16 +17,17 @@ from edgecd.tasks.encoding import token_ids
 from edgecd.tasks.metrics import calibrate_labels, label_calibration
 from edgecd.tasks.partition import Pair
 
-ROWS = 8
+_BATCH = 8
 
 
 @torch.no_grad()
 def option_scores(
     lm: LanguageModel, front: Front, pairs: Sequence[Pair], max_query: int
 ) -> list[NDArray[np.float64]]:
-    """For each pair the mean log-likelihood per token of each of its options, after the front.
+    """For each pair the scores of its options after the front, float64 [options].
 
-    Raises InputError for a pair without options.
+    A score is the mean log-likelihood per token, in nats. A query longer than `max_query` tokens
+    loses its beginning. Raises InputError for a pair without options.
     """
     jobs: list[tuple[int, int, Continuation]] = []
     one_pass: dict[int, list[int]] = {}
@@ -43,7 +44,7 @@ def option_scores(
             jobs.append((place, number, query_ids(lm.text_tokenizer, candidate, max_query)))
     scores = [np.zeros(len(pair.options)) for pair in pairs]
     lengths = [len(continuation.ids) for _, _, continuation in jobs]
-    for some in batches(lengths, ROWS, tokens=None, longest_first=True):
+    for some in batches(lengths, _BATCH, tokens=None, longest_first=True):
         batch = [jobs[number] for number in some]
         logits, targets, _ = next_token_logits(lm, front, [job[2] for job in batch], True)
         log_probabilities = torch.log_softmax(logits, dim=-1).cpu()
@@ -63,10 +64,11 @@ def accuracies(
     pairs: Sequence[Pair],
     reference: Sequence[NDArray[np.float64]],
 ) -> tuple[float, float | None]:
-    """(accuracy, the same after calibration).
+    """(accuracy of `scores`, each [options]; the same after label calibration, or None).
 
-    Calibration takes off each option's mean over `reference`, the scores of inputs whose labels
-    nobody saw; None where the options are not the same for every input.
+    Label calibration takes off each option's mean over `reference`, the scores of inputs whose
+    labels nobody saw. It is None where the options are not the same for every input, and where
+    there is no reference.
     """
     truth = np.array([pair.options.index(pair.answer) for pair in pairs])
     plain = float(np.mean([row.argmax() for row in scores] == truth))

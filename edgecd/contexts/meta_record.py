@@ -15,7 +15,7 @@ from edgecd.files import fingerprint, read_json, write_text
 from edgecd.formats.record import Inline, LeftOut, from_json, to_json
 from edgecd.tasks.metrics import Difference
 
-FORMAT = 1
+META_TEST_FORMAT = 1
 
 
 @dataclass(frozen=True)

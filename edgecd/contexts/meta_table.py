@@ -58,7 +58,7 @@ def summarize(rows: Sequence[MetaRow], floor: str, ceiling: str, rival: str) -> 
     return Summary(tuple(systems), tuple(differences), tuple(rows))
 
 
-def table(result: MetaTestResult) -> str:
+def meta_test_table(result: MetaTestResult) -> str:
     """Markdown: a row for each system, a column for each task."""
     asked = result.asked
     lines = [

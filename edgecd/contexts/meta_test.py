@@ -19,7 +19,7 @@ from edgecd.contexts.evaluate import accuracies, option_scores
 from edgecd.contexts.language import Front, front_of_tokens, positions_of
 from edgecd.contexts.matching import match_attention, why_not
 from edgecd.contexts.meta_record import (
-    FORMAT,
+    META_TEST_FORMAT,
     Asked,
     FrozenModel,
     MetaRow,
@@ -27,7 +27,7 @@ from edgecd.contexts.meta_record import (
     meta_test_json,
     read_meta_rows,
 )
-from edgecd.contexts.meta_table import summarize, table
+from edgecd.contexts.meta_table import meta_test_table, summarize
 from edgecd.contexts.prompt_tuning import tune
 from edgecd.contexts.train import DISTILLER, Trained, load_distiller
 from edgecd.errors import InputError
@@ -55,7 +55,9 @@ class Draw:
     calibration: tuple[Pair, ...]
 
 
-Maker = Callable[[Sequence[int], Draw], Front]  # of the front of a draw, whose tokens are given
+FrontMaker = Callable[
+    [Sequence[int], Draw], Front
+]  # of the front of a draw, whose tokens are given
 
 
 def meta_test(
@@ -115,9 +117,9 @@ def meta_test(
         known = _open(out, asked.fingerprint, force)
         rows = _answer_all(lm, systems, partition, asked, one.max_query, known, out, report)
         found = summarize(rows, ZERO_SHOT, ICL, PROMPT_TUNING)
-        result = MetaTestResult(FORMAT, asked, found)
+        result = MetaTestResult(META_TEST_FORMAT, asked, found)
         write_json(out / RESULT, meta_test_json(result))
-        write_text(out / TABLE, table(result))
+        write_text(out / TABLE, meta_test_table(result))
         if importlib.util.find_spec("matplotlib") is not None:
             from edgecd.contexts.meta_figures import write_figures
 
@@ -141,7 +143,7 @@ def _load(runs: Sequence[Path], names: Sequence[str], device: str) -> list[Train
 
 def _answer_all(
     lm: LanguageModel,
-    systems: Mapping[str, Maker],
+    systems: Mapping[str, FrontMaker],
     partition: Partition,
     asked: Asked,
     max_query: int,
@@ -152,7 +154,7 @@ def _answer_all(
     """The rows of every system for every draw: those known first, the others kept as they come."""
     rows = {row.key: row for row in known}
     with (out / ROWS).open("a", encoding="utf-8") as lines:
-        for draw in draws(partition.test, asked.seeds, asked.shots, asked.limit):
+        for draw in draw_all(partition.test, asked.seeds, asked.shots, asked.limit):
             texts = [pair.text for pair in draw.demonstrations]
             ids = demonstration_ids(lm.text_tokenizer, texts, asked.max_context)
             for name, front_of in systems.items():
@@ -182,13 +184,13 @@ def _answer_all(
 
 def _systems(
     lm: LanguageModel, networks: Mapping[str, Any], matching: Sequence[int], max_query: int
-) -> dict[str, Maker]:
+) -> dict[str, FrontMaker]:
     """What makes the front of each system, of the demonstrations' tokens."""
 
-    def distilled(network: Any) -> Maker:
+    def distilled(network: Any) -> FrontMaker:
         return lambda ids, draw: network.front(lm, ids)
 
-    systems: dict[str, Maker] = {
+    systems: dict[str, FrontMaker] = {
         ZERO_SHOT: lambda ids, draw: front_of_tokens(lm, start_ids(lm)),
         ICL: lambda ids, draw: front_of_tokens(lm, ids),
     }
@@ -206,7 +208,7 @@ def _systems(
     return systems | {name: distilled(network) for name, network in networks.items()}
 
 
-def draws(
+def draw_all(
     tasks: Sequence[MetaTask], seeds: Sequence[int], shots: Sequence[int], limit: int
 ) -> Iterator[Draw]:
     """Demonstrations and queries of each task for each seed; a seed at a time.

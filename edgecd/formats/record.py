@@ -17,11 +17,11 @@ from typing import Annotated, Any, TypeVar
 from edgecd.errors import InputError, check_keys
 from edgecd.formats import strict
 
-Record = TypeVar("Record")
-Content = TypeVar("Content")
+_Record = TypeVar("_Record")
+_Content = TypeVar("_Content")
 _INLINE, _LEFT_OUT = "inline", "left out"
-Inline = Annotated[Content, _INLINE]
-LeftOut = Annotated[Content, _LEFT_OUT]
+Inline = Annotated[_Content, _INLINE]
+LeftOut = Annotated[_Content, _LEFT_OUT]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,13 +58,13 @@ def to_json(value: Any) -> Any:
     return whole
 
 
-def from_json(kind: type[Record], raw: Any, where: str) -> Record:
+def from_json(kind: type[_Record], raw: Any, where: str) -> _Record:
     """The record of class `kind` that a JSON object holds; `where` names the object in errors.
 
     A key that is missing takes its field's default. Raises InputError for one that has none, for a
     key that is no field's, and for a value of another type than its field's.
     """
-    record: Record = _whole(kind, raw, where)
+    record: _Record = _whole(kind, raw, where)
     return record
 
 

@@ -228,7 +228,7 @@ def _reporter() -> Reporter:
     return Reporter(lambda line: print(line, file=sys.stderr), lambda what, done, total: None)
 
 
-def work(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
+def answer_spec(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
     """`run_cell` from the JSON of a spec to the JSON of a result."""
     spec = from_json(CellSpec, raw, "the cell's spec")
     return result_json(run_cell(spec, folder), spec.cell.kind, spec.fingerprint)
@@ -238,7 +238,7 @@ def main(spec_path: str, result_path: str) -> int:
     """Run the cell of a spec file; returns the exit code."""
     end_with_parent()
     folder = Path(spec_path).parent
-    return run_spec(lambda raw: work(raw, folder), spec_path, result_path)
+    return run_spec(lambda raw: answer_spec(raw, folder), spec_path, result_path)
 
 
 if __name__ == "__main__":

@@ -13,19 +13,19 @@ from edgecd.sweep.record import AccuracyRow, CostRow, SweepResult
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Row = TypeVar("Row", AccuracyRow, CostRow)
+_Row = TypeVar("_Row", AccuracyRow, CostRow)
 _ADAPTER_STYLES = {"full": "-", "lora": "--", "bitfit": ":"}
 _ADAPTER_NAMES = {"full": "", "lora": " + LoRA", "bitfit": " + BitFit"}
 
 
 @dataclass(frozen=True)
-class Line(Generic[Row]):
+class Line(Generic[_Row]):
     """One line of a figure: a system's rows in the order of their shots."""
 
     label: str
     role: str
     style: str
-    rows: Sequence[Row]
+    rows: Sequence[_Row]
 
 
 def draw_figures(result: SweepResult, folder: Path) -> list[str]:
@@ -67,7 +67,7 @@ def _icl(rows: Sequence[AccuracyRow], model: str) -> Line[AccuracyRow] | None:
     return Line(label, role, "-", found) if found else None
 
 
-def _trained(rows: Sequence[Row], kind: str, adapter: str) -> Line[Row] | None:
+def _trained(rows: Sequence[_Row], kind: str, adapter: str) -> Line[_Row] | None:
     """The rows of a method and adapter; those over the vocabulary where PBFT has both heads."""
     found = [row for row in rows if row.kind == kind and row.adapter == adapter]
     reference = [row for row in found if row.head == "vocabulary"]
@@ -76,13 +76,13 @@ def _trained(rows: Sequence[Row], kind: str, adapter: str) -> Line[Row] | None:
     return Line(label, role, _ADAPTER_STYLES[adapter], reference or found) if found else None
 
 
-def _distilled(rows: Sequence[Row]) -> list[Line[Row]]:
+def _distilled(rows: Sequence[_Row]) -> list[Line[_Row]]:
     """Distillation with each adapter that the sweep has."""
     lines = (_trained(rows, "cd", adapter) for adapter in _ADAPTER_NAMES)
     return [line for line in lines if line]
 
 
-def _base(rows: Sequence[Row], kind: str) -> Line[Row] | None:
+def _base(rows: Sequence[_Row], kind: str) -> Line[_Row] | None:
     """A method without adapter, or with the first that the sweep has."""
     lines = (_trained(rows, kind, adapter) for adapter in _ADAPTER_NAMES)
     return next((line for line in lines if line), None)
@@ -147,7 +147,7 @@ def _costs(lines: Sequence[Line[CostRow]], stem: Path) -> None:
     save(drawn, stem)
 
 
-def _plot(panel: Axes, line: Line[Row], x: Sequence[float], y: Sequence[float]) -> None:
+def _plot(panel: Axes, line: Line[_Row], x: Sequence[float], y: Sequence[float]) -> None:
     color, marker = COLORS[line.role], MARKERS[line.role]
     (drawn,) = panel.plot(x, y, line.style, color=color, marker=marker, lw=1.5, label=line.label)
     drawn.set(markersize=4.5, clip_on=False)  # a mark on the edge of the panel is a whole one
@@ -157,7 +157,7 @@ def _title(panel: Axes, text: str) -> None:
     plain([panel.set_title(text, fontsize=10, loc="left")])
 
 
-def _shots_axis(panel: Axes, lines: Sequence[Line[Row]]) -> None:
+def _shots_axis(panel: Axes, lines: Sequence[Line[_Row]]) -> None:
     shots = sorted({row.shots for line in lines for row in line.rows})
     panel.set_xscale("symlog", base=2, linthresh=1)
     panel.set_xticks(shots, [str(number) for number in shots])

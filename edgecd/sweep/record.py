@@ -18,7 +18,7 @@ from edgecd.host.processes import ANSWER, Failure
 from edgecd.sweep.suite import Cell, Suite
 from edgecd.tasks.metrics import Difference, Spread
 
-FORMAT = 1
+SWEEP_FORMAT = 1
 _NO_TIME, _NO_MEMORY = Seconds(), Memory()
 WAITING, DONE, SKIPPED, FAILED = "waiting", "done", "skipped", "failed"
 

@@ -18,8 +18,8 @@ from edgecd.sweep.config import SweepConfig
 from edgecd.sweep.record import (
     DONE,
     FAILED,
-    FORMAT,
     SKIPPED,
+    SWEEP_FORMAT,
     WAITING,
     CellRecord,
     CellResult,
@@ -31,12 +31,12 @@ from edgecd.sweep.record import (
     without_answers,
 )
 from edgecd.sweep.suite import TRAINED, Cell, Suite, expand
-from edgecd.sweep.table import aggregate, render
+from edgecd.sweep.table import aggregate, render_sweep
 from edgecd.tasks.evaluation import evaluation_sets
 from edgecd.tasks.task import load_task
 
 SWEEP, TABLE, FAILURE = "sweep.json", "table.md", "failure.json"
-WORKER = "edgecd.sweep.cell"
+CELL_MODULE = "edgecd.sweep.cell"
 LEFTOVERS = ("checkpoint", "adapter", "state")
 
 
@@ -104,7 +104,7 @@ def _run_cell(spec: CellSpec, folder: Path, lock: IO[str]) -> None:
     The cell's process holds the sweep's lock, too, until it ends.
     """
     (folder / FAILURE).unlink(missing_ok=True)
-    answer = ask(WORKER, to_json(spec), spec.threads, folder, keep=[lock.fileno()])
+    answer = ask(CELL_MODULE, to_json(spec), spec.threads, folder, keep=[lock.fileno()])
     if isinstance(answer, Failure):
         write_json(folder / FAILURE, to_json(answer))
 
@@ -133,7 +133,7 @@ def _write_tables(
     records = [_record(cell, out / "cells" / cell.name) for cell in cells]
     shown = {key: public(value) for key, value in to_json(suite).items()}
     result = SweepResult(
-        FORMAT,
+        SWEEP_FORMAT,
         from_json(Suite, shown, suite.name),
         machine,
         tuple(without_answers(record) for record in records),
@@ -141,7 +141,7 @@ def _write_tables(
         aggregate(records),
     )
     write_json(out / SWEEP, sweep_json(result))
-    write_text(out / TABLE, render(result))
+    write_text(out / TABLE, render_sweep(result))
     return result
 
 

@@ -23,9 +23,9 @@ from edgecd.sweep.record import (
     SweepResult,
 )
 from edgecd.sweep.suite import TRAINED
-from edgecd.tasks.metrics import paired_difference, spread
+from edgecd.tasks.metrics import mean_and_spread, paired_difference
 
-NONE = "-"
+_NONE = "-"
 _ORDER = ("zero-shot", "icl", "pbft", "cd")
 
 
@@ -72,7 +72,7 @@ def set_difference(
     return SetDifference(paired_difference(gaps), len(seeds), len(gaps))
 
 
-def render(result: SweepResult) -> str:
+def render_sweep(result: SweepResult) -> str:
     """The sweep as Markdown: accuracy, differences, cost, notes."""
     suite, cells, found = result.suite, result.cells, result.aggregates
     finished = sum(cell.status in (DONE, SKIPPED) for cell in cells)
@@ -141,7 +141,7 @@ def _accuracy(records: Sequence[CellRecord]) -> Iterator[AccuracyRow]:
 def _set_spread(answers: Sequence[SetAnswers]) -> SetSpread:
     """Of one set, over seeds."""
     f1 = float(np.mean([one.macro_f1 for one in answers]))
-    return SetSpread(spread([one.accuracy for one in answers]), f1, answers[0].examples)
+    return SetSpread(mean_and_spread([one.accuracy for one in answers]), f1, answers[0].examples)
 
 
 def _differences(records: Sequence[CellRecord]) -> Iterator[DifferenceRow]:
@@ -222,7 +222,7 @@ def _right(record: CellRecord, name: str) -> NDArray[np.float64]:
 
 def _spread(value: SetSpread | None) -> str:
     if value is None:
-        return NONE
+        return _NONE
     found = value.accuracy
     sd = "" if found.sd is None else f" ± {found.sd:.3f}"
     return f"{found.mean:.3f}{sd} ({found.n})"
@@ -230,7 +230,7 @@ def _spread(value: SetSpread | None) -> str:
 
 def _gap(value: SetDifference | None) -> str:
     if value is None:
-        return NONE
+        return _NONE
     low, high = value.accuracy.ci95
     return f"{value.accuracy.difference:+.3f} [{low:+.3f}, {high:+.3f}]"
 
@@ -252,7 +252,7 @@ def _cost_cells(rows: Sequence[CostRow]) -> tuple[list[str], list[list[str]]]:
         [
             row.system,
             str(row.shots),
-            *(NONE if (value := of(row)) is None else write(value) for _, of, write in shown),
+            *(_NONE if (value := of(row)) is None else write(value) for _, of, write in shown),
         ]
         for row in rows
     ]

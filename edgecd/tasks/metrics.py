@@ -85,7 +85,7 @@ class Spread:
     n: int
 
 
-def spread(values: Sequence[float]) -> Spread:
+def mean_and_spread(values: Sequence[float]) -> Spread:
     """Of one value or more, as from several seeds."""
     sd = float(np.std(values, ddof=1)) if len(values) > 1 else None
     return Spread(float(np.mean(values)), sd, len(values))

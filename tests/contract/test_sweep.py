@@ -36,14 +36,14 @@ def small(world, **options):
 @pytest.fixture
 def here(monkeypatch):
     """Run cells in this process, which has PyTorch already; returns the names of those run."""
-    from edgecd.sweep.cell import work
+    from edgecd.sweep.cell import answer_spec
 
     names = []
 
     def run_module(module, arguments, threads, log, keep):
         spec, result = map(Path, arguments)
         names.append(spec.parent.name)
-        write_json(result, work(read_json(spec), spec.parent))
+        write_json(result, answer_spec(read_json(spec), spec.parent))
         return 0
 
     monkeypatch.setattr(processes, "run_module", run_module)

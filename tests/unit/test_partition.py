@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edgecd.contexts.meta_record import (
-    FORMAT,
+    META_TEST_FORMAT,
     Asked,
     FrozenModel,
     MetaRow,
@@ -18,7 +18,7 @@ from edgecd.contexts.meta_record import (
     read_meta_rows,
     read_meta_test,
 )
-from edgecd.contexts.meta_table import summarize, table
+from edgecd.contexts.meta_table import meta_test_table, summarize
 from edgecd.errors import InputError
 from edgecd.files import read_json, read_toml
 from edgecd.formats.record import to_json
@@ -149,13 +149,13 @@ def test_results_against_a_calculation_by_hand() -> None:
         partition="p", tasks=("a", "b"), language_model=FrozenModel("m", "f"), seeds=(0, 1),
         limit=10, shots=(4,), max_context=90, prompt_steps=0, matching=(), runs={},
     )  # fmt: skip
-    result = MetaTestResult(FORMAT, asked, summarize(rows, *BASELINES))
-    assert "| mine | 4 | 32 | 0.550 | 0.550 | 0.550 | 0.071 | 0.50 |" in table(result)
+    result = MetaTestResult(META_TEST_FORMAT, asked, summarize(rows, *BASELINES))
+    assert "| mine | 4 | 32 | 0.550 | 0.550 | 0.550 | 0.071 | 0.50 |" in meta_test_table(result)
     assert [
         (one.against, one.accuracy.difference, one.ahead, one.pairs)
         for one in result.found.differences
     ] == [("zero-shot", pytest.approx(0.1), 4, 4), ("icl", pytest.approx(-0.1), 0, 4)]
-    assert "| mine | 4 | zero-shot | +10.0 [+10.0, +10.0] | 4 of 4 |" in table(result)
+    assert "| mine | 4 | zero-shot | +10.0 [+10.0, +10.0] | 4 of 4 |" in meta_test_table(result)
 
 
 @pytest.mark.parametrize("name", ["from-nli", "to-nli"])
@@ -163,7 +163,7 @@ def test_a_meta_test_that_was_measured_is_read_and_written_as_it_is(name: str) -
     (path,) = SHIPPED.parent.glob(f"results/*/contexts/{name}/meta-test.json")
     kept = read_meta_test(path)
     assert json.dumps(meta_test_json(kept)) == json.dumps(read_json(path))
-    assert table(kept) == path.with_name("table.md").read_text(encoding="utf-8")
+    assert meta_test_table(kept) == path.with_name("table.md").read_text(encoding="utf-8")
     assert to_json(summarize(kept.found.rows, *BASELINES)) == to_json(kept.found)
 
 

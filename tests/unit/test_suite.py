@@ -18,7 +18,7 @@ from edgecd.host.cost import Memory, Seconds
 from edgecd.host.processes import Failure
 from edgecd.sweep.config import SweepConfig
 from edgecd.sweep.record import (
-    FORMAT,
+    SWEEP_FORMAT,
     CellRecord,
     CellResult,
     SetAnswers,
@@ -30,8 +30,8 @@ from edgecd.sweep.record import (
     without_answers,
 )
 from edgecd.sweep.suite import Runs, Suite, expand, load_suite
-from edgecd.sweep.table import aggregate, render, set_difference
-from edgecd.tasks.metrics import bootstrap_interval, spread
+from edgecd.sweep.table import aggregate, render_sweep, set_difference
+from edgecd.tasks.metrics import bootstrap_interval, mean_and_spread
 
 SUITES = Path(__file__).parents[2] / "benchmarks" / "suites"
 GIVEN = SweepConfig(task="mnli", teacher="big/model", student="small/model")
@@ -189,7 +189,7 @@ GUESSES = RNG.integers(0, 2, (5, 40))
 @settings(deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=9))
 def test_mean_and_deviation_are_numpys(values):
-    found = spread(values)
+    found = mean_and_spread(values)
     assert found.mean == pytest.approx(np.mean(values)) and found.n == len(values)
     if len(values) == 1:
         assert found.sd is None
@@ -240,7 +240,7 @@ def test_the_page_shows_what_failed_and_what_was_skipped():
         record("pbft", 0, GUESSES[0], status="failed", result=CellResult(), failure=failure),
     )
     suite = Suite("s", "x", "t", "u", (4,), (0, 1), ())
-    page = render(SweepResult(FORMAT, suite, {}, cells, ("pbft-0",), aggregate(cells)))
+    page = render_sweep(SweepResult(SWEEP_FORMAT, suite, {}, cells, ("pbft-0",), aggregate(cells)))
     assert "2 of 3 cells finished" in page
     assert "skipped: cd bitfit: no biases (1 cells)" in page
     assert "failed: pbft-0, its process ended with code 2: out of luck" in page
@@ -251,7 +251,7 @@ def test_a_sweep_that_was_measured_is_read_and_written_as_it_is():
     (path,) = MEASURED.glob("*/paper-small/sweep.json")
     kept, cells = read_sweep(path), []
     assert json.dumps(sweep_json(kept)) == json.dumps(read_json(path))
-    assert render(kept) == path.with_name("table.md").read_text(encoding="utf-8")
+    assert render_sweep(kept) == path.with_name("table.md").read_text(encoding="utf-8")
     for cell in kept.cells:
         folder = path.parent / "cells" / cell.name
         result, raw = read_result(folder), read_json(folder / "result.json")
