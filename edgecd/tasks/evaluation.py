@@ -11,8 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecd.errors import InputError
-from edgecd.formats.bundle import MANIFEST, read_manifest
-from edgecd.formats.context import read_context
 from edgecd.tasks.demonstrations import Shot, draw_demonstrations
 from edgecd.tasks.prompts import PromptTemplate
 from edgecd.tasks.readers import read_rows
@@ -101,19 +99,9 @@ def draw_shots(
     return tuple((example.fields, str(example.label)) for example in chosen)
 
 
-def check_bundle(folder: Path, task: Task) -> None:
-    """Raise InputError when a bundle's labels or fields are not the task's."""
-    manifest = read_manifest(folder)
-    _check_task(str(folder / MANIFEST), manifest.labels, manifest.prompt, task)
-
-
-def check_context(file: Path, task: Task) -> None:
-    """Raise InputError when a context's labels or fields are not the task's."""
-    facts = read_context(file).facts
-    _check_task(str(file), facts.labels, facts.prompt, task)
-
-
-def _check_task(where: str, labels: Sequence[str], prompt: PromptTemplate, task: Task) -> None:
+def check_task(where: str, labels: Sequence[str], prompt: PromptTemplate, task: Task) -> None:
+    """Raise InputError, naming `where`, when the labels or fields of what is there (a bundle, a
+    context) are not the task's."""
     if set(labels) != set(task.labels):
         raise InputError(
             f"{where}: its labels ({', '.join(labels)}) are not those of task {task.name} "

@@ -12,7 +12,9 @@ pytest.importorskip("torch")
 pytest.importorskip("onnx_ir")
 pytest.importorskip("onnxruntime")
 
+from edgecd.bench.exchange import Spec
 from edgecd.bench.systems import onnx_prompt
+from edgecd.bench.systems.base import System
 from edgecd.bench.systems.prompt_models import make_prompt_models
 from edgecd.tasks.metrics import log_softmax
 from tests import tiny
@@ -45,11 +47,20 @@ def scores(folder: Path, model: Path, precision: str) -> dict[str, np.ndarray]:
     assert make_prompt_models(spec) == dict.fromkeys(NAMES)
     inputs = [row["fields"] for row in rows[24:]]
     return {
-        name: log_softmax(
-            onnx_prompt.load({**common, "folder": str(folder / name)}).answer_all(inputs)
-        )
+        name: log_softmax(onnx_prompt.load(asked(common, folder / name)).answerer.logits(inputs))
         for name in NAMES
     }
+
+
+def asked(common: dict[str, Any], folder: Path) -> Spec:
+    """What the process of one prompt is asked."""
+    system = System(folder.name, "icl", "same-size-icl", "model", None)
+    nothing = dict.fromkeys(
+        ("demonstrations", "queries", "calibration", "draws", "draw_queries", "draw_calibration"),
+        (),
+    )
+    values = {**common, **nothing, "sets": {}, "warmup": 1, "timed_calls": 1, "dtype": "float32"}
+    return Spec(system=system, folder=str(folder), **values)
 
 
 def test_every_prompt_answers_in_8_bits_as_in_full_precision(tmp_path: Path) -> None:

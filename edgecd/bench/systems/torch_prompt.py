@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import torch
 import transformers
+from numpy.typing import NDArray
 
-from edgecd.bench.worker import Fields, Loaded, Shots, SkippedError
+from edgecd.bench.exchange import Spec
+from edgecd.bench.systems.base import Demonstration, Fields, Loaded, Metadata, SkippedError
 from edgecd.errors import InputError
 from edgecd.lm.models import (
     LanguageModel,
@@ -27,9 +30,8 @@ from edgecd.lm.scorer import (
     label_logits,
     make_scorer,
     read_context,
-    score_queries,
 )
-from edgecd.tasks.encoding import encode_prompt
+from edgecd.tasks.encoding import Encoded, encode_prompt
 from edgecd.tasks.prompts import PromptTemplate
 
 _PRECISION = {torch.float32: "fp32", torch.bfloat16: "bf16"}
@@ -44,84 +46,113 @@ _TOKENIZER_FILES = (
 )
 
 
-def load(spec: Mapping[str, Any], import_ms: float) -> Loaded:
-    """A language model with the demonstrations in its input, read anew or once.
+@dataclass(frozen=True)
+class PromptedModel:
+    """A language model with demonstrations in its input; see `edgecd.tasks.answerer`.
+
+    Queries come after the tokens `before`, which are read anew for each, and after what was read
+    once (`prefix`); `after` tells whether there are demonstrations at all. Only the label words'
+    rows of the output head are multiplied.
+    """
+
+    scorer: Scorer
+    before: tuple[int, ...]
+    prefix: Prefix | None
+    after: bool
+    max_length: int
+    batch_size: int
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels, in the order of the scores' columns."""
+        return self.scorer.template.labels
+
+    def encode(self, inputs: Sequence[Fields]) -> list[Encoded]:
+        """The tokens that are read for each input: demonstrations, too, unless read once.
+
+        Raises InputError for an input that lacks a field of the template.
+        """
+        tokenizer, template = self.scorer.lm.text_tokenizer, self.scorer.template
+        queries = [
+            encode_prompt(tokenizer, template, fields, self.max_length, self.after)
+            for fields in inputs
+        ]
+        return [Encoded([*self.before, *one.ids], one.shortened) for one in queries]
+
+    def logits(self, inputs: Sequence[Fields]) -> NDArray[np.float32]:
+        """Scores of the labels, float32 [inputs, labels]; InputError as `encode`."""
+        prompts = [one.ids for one in self.encode(inputs)]
+        scores = np.zeros((len(prompts), len(self.labels)), np.float32)
+        # Like lengths together, the longest first, so that a lack of memory shows at once.
+        order = sorted(range(len(prompts)), key=lambda place: -len(prompts[place]))
+        for start in range(0, len(order), self.batch_size):
+            places = order[start : start + self.batch_size]
+            batch = [prompts[place] for place in places]
+            scores[places] = label_logits(self.scorer, batch, self.prefix)
+        return scores
+
+
+def load(spec: Spec, import_ms: float) -> Loaded:
+    """The language model of a prompt, and the demonstrations read once where it is `cached`.
 
     Only the label words' rows of the output head are multiplied, in every mode, so the naive
     row is as fast as the prompt allows. Raises SkippedError when the prompt does not fit.
     """
-    torch.set_num_threads(spec["threads"])
+    torch.set_num_threads(spec.threads)
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     started = time.perf_counter()
-    device = pick_device(spec["provider"])
-    lm = load_language_model(spec["system"]["model"], device, pick_dtype(spec["dtype"], device))
-    template = PromptTemplate(spec["template"], spec["verbalizer"])
-    scorer = make_scorer(lm, template)
+    device = pick_device(spec.provider)
+    lm = load_language_model(spec.system.model, device, pick_dtype(spec.dtype, device))
+    scorer = make_scorer(lm, PromptTemplate(spec.template, spec.verbalizer))
     load_ms = (time.perf_counter() - started) * 1e3
 
-    cached = spec["system"]["cached"]
-    batch_size = _BATCH[device.type]
-
-    def read(shots: Shots) -> tuple[list[int], Prefix | None]:
-        """(tokens to read before each query, what was read once)"""
-        context = context_ids(scorer, template.render_context(shots)) if shots else []
-        try:
-            check_context_fits(lm, len(context), spec["max_length"])
-        except InputError as bad:
-            raise SkippedError(str(bad)) from None
-        return (context, None) if not cached else ([], read_context(scorer, context))
+    def after(demonstrations: Sequence[Demonstration]) -> PromptedModel:
+        return _prompted(scorer, demonstrations, spec, _BATCH[device.type])
 
     started = time.perf_counter()
-    before, prefix = read(spec["shots"])
-    context_ms = (time.perf_counter() - started) * 1e3 if cached else None
-
-    def ids(fields: Fields) -> list[int]:
-        after = bool(spec["shots"])
-        return encode_prompt(lm.text_tokenizer, template, fields, spec["max_length"], after).ids
-
-    def answer(fields: Fields) -> list[float]:
-        row: list[float] = label_logits(scorer, [before + ids(fields)], prefix)[0].tolist()
-        return row
-
-    def answer_all(inputs: Sequence[Fields]) -> list[list[float]]:
-        return _scores(scorer, [before + ids(fields) for fields in inputs], prefix, batch_size)
-
-    def answer_after(shots: Shots, inputs: Sequence[Fields]) -> list[list[float]]:
-        anew, once = read(shots)
-        return _scores(scorer, [anew + ids(fields) for fields in inputs], once, batch_size)
-
+    prompted = after(spec.demonstrations)
+    context_ms = (time.perf_counter() - started) * 1e3 if spec.system.cached else None
     return Loaded(
-        answer=answer,
-        answer_all=answer_all,
-        batch_size=batch_size,
-        tokens=lambda fields: len(before) + len(ids(fields)),
-        facts={
-            "runtime": "torch",
-            "runtime_version": torch.__version__,
-            "provider": device.type,
-            "precision": _PRECISION[lm.model.dtype],
-            "labels": list(template.labels),
-            "parameters": sum(weights.numel() for weights in lm.model.parameters()),
-            "disk_bytes": _disk_bytes(lm),
-            "context_tokens": len(before) if prefix is None else prefix.length,
-            "import_ms": import_ms,
-            "load_ms": load_ms,
-            "context_ms": context_ms,
-        },
-        answer_after=answer_after if spec["shots"] else None,
+        prompted,
+        batch_size=prompted.batch_size,
+        metadata=Metadata(
+            runtime="torch",
+            runtime_version=torch.__version__,
+            provider=device.type,
+            precision=_PRECISION[lm.model.dtype],
+            parameters=sum(weights.numel() for weights in lm.model.parameters()),
+            disk_bytes=_disk_bytes(lm),
+            context_tokens=prompted.prefix.length if prompted.prefix else len(prompted.before),
+            import_ms=import_ms,
+            load_ms=load_ms,
+            context_ms=context_ms,
+        ),
+        after=after if spec.demonstrations else None,
     )
 
 
-def _scores(
-    scorer: Scorer, queries: Sequence[list[int]], prefix: Prefix | None, batch_size: int
-) -> list[list[float]]:
-    rows: list[list[float]] = [[] for _ in queries]
-    for places, scores in score_queries(scorer, queries, prefix, batch_size):
-        for place, row in zip(places, scores.tolist(), strict=True):
-            rows[place] = row
-    return rows
+def _prompted(
+    scorer: Scorer, demonstrations: Sequence[Demonstration], spec: Spec, batch_size: int
+) -> PromptedModel:
+    """The model after these demonstrations; SkippedError when they do not fit."""
+    context = []
+    if demonstrations:
+        context = context_ids(scorer, scorer.template.render_context(demonstrations))
+    try:
+        check_context_fits(scorer.lm, len(context), spec.max_length)
+    except InputError as bad:
+        raise SkippedError(str(bad)) from None
+    cached = spec.system.cached
+    return PromptedModel(
+        scorer,
+        () if cached else tuple(context),
+        read_context(scorer, context) if cached else None,
+        bool(demonstrations),
+        spec.max_length,
+        batch_size,
+    )
 
 
 def _disk_bytes(lm: LanguageModel) -> int | None:
