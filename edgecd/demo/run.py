@@ -50,7 +50,7 @@ BENCH = {
 
 
 def run_demo(out: Path, force: bool, quiet: bool, console: Console) -> dict[str, Any]:
-    """Write `out`/run, two bundles and a report; returns their paths and the main figures.
+    """Write `out`/run, two bundles and a report; returns their paths and the main numbers.
 
     The same model is teacher and student: the teacher reads ten demonstrations before every
     message (its answers averaged over six such sets), the student reads none. Raises InputError

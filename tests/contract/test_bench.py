@@ -21,7 +21,7 @@ transformers = pytest.importorskip("transformers")
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnx_ir")
 
-from edgecd.bench import passes  # noqa: E402
+from edgecd.bench import passes, run  # noqa: E402
 from edgecd.bench.config import BenchConfig  # noqa: E402
 from edgecd.bench.ledger import WORKER, measure  # noqa: E402
 from edgecd.bench.report.record import write_report  # noqa: E402
@@ -30,6 +30,7 @@ from edgecd.bench.systems.prompt_models import START_TOKENS, make_prompt_models 
 from edgecd.bench.worker import work  # noqa: E402
 from edgecd.errors import EdgecdError, InputError  # noqa: E402
 from edgecd.export.convert import export_run  # noqa: E402
+from edgecd.formats.bundle import read_manifest  # noqa: E402
 from edgecd.plotting.roles import BASELINES  # noqa: E402
 from edgecd.runtime.predictor import Predictor  # noqa: E402
 from edgecd.tasks.demonstrations import calibration_inputs  # noqa: E402
@@ -176,6 +177,29 @@ def test_every_row_is_there_with_every_key(report: dict[str, Any], out: Path) ->
         assert low <= row["accuracy"] <= high
     assert json.loads((out / "report.json").read_text()) == report
     assert report["verdict"] in (out / "report.md").read_text()
+
+
+def test_the_report_tells_what_was_asked(world: World, report: dict[str, Any]) -> None:
+    asked = report["asked"]
+    assert asked["bundles"] == ["student-fp32"]
+    assert (asked["task"], asked["ood"]) == ("tiny-nli.toml", ["elsewhere.toml"])
+    assert (asked["teacher"], asked["shots"], asked["few_shots"]) == ("teacher", SHOTS, "2")
+    assert str(world.teacher.parent) not in json.dumps(report)
+
+
+def test_a_manifest_is_read_once(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+
+    def counted(folder: Path) -> Any:
+        read.append(folder)
+        return read_manifest(folder)
+
+    monkeypatch.setattr(run, "read_manifest", counted)
+    with pytest.raises(InputError, match="need demonstrations"):
+        bench(out=tmp_path / "out", **world.options(shots=0))
+    assert read == [world.bundle]
 
 
 NAIVE = ("teacher-icl", "teacher-icl-onnx-fp32", "same-size-icl", "same-size-icl-onnx-fp32")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,10 +16,10 @@ from rich.console import Console
 from edgecd.bench.exchange import Evaluation, Timing
 from edgecd.bench.records import read_record, write_record
 from edgecd.bench.report.markdown import markdown, table
-from edgecd.bench.report.record import SameAnswers, write_report
+from edgecd.bench.report.record import SameAnswers, parse_report, write_report
 from edgecd.bench.report.rows import Measured, compare, find_reference, make_rows
 from edgecd.bench.report.selection import groups
-from edgecd.bench.report.verdict import judge, sentence
+from edgecd.bench.report.verdict import Answer, answer_text, cost_text, gap_text, judge, sentence
 from edgecd.bench.systems.base import System
 from edgecd.bench.systems.choose import Models, choose_roles
 from edgecd.errors import InputError
@@ -222,6 +223,39 @@ def test_of_two_good_bundles_the_faster_one_is_meant() -> None:
 
 def test_without_a_prompt_there_is_no_advice() -> None:
     assert "no advice" in verdict(report_of(rows_of(1, 10)[-1:]))
+
+
+def test_the_verdict_holds_its_parts_and_the_sentence_says_them() -> None:
+    found = judge(read(report_of(rows_of(7, 50))))
+    assert found.answer is Answer.RATHER_KEEP and found.unsure
+    assert found.student and found.student.system == "student"
+    assert found.reference and found.reference.system == TEACHER_CACHED
+    assert found.gap and found.gap.difference == pytest.approx(-0.04)
+    assert found.cached and (found.cached.prompt.role, found.cached.ratio) == (TEACHER_CACHED, 10)
+    assert found.naive and (found.naive.prompt.role, found.naive.ratio) == (TEACHER, 100)
+    assert found.rival == found.cached
+    text = sentence(found)
+    assert text.startswith(f"{answer_text(found)} ({gap_text(found)}). ")
+    assert text.endswith(cost_text(found))
+
+
+def test_a_report_is_read_as_it_was_written() -> None:
+    report = read(synthetic_report(asked={"task": "mnli-binary", "bundles": ["cd-lora-int8"]}))
+    assert parse_report(json.loads(json.dumps(write_report(report)))) == report
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"rows": [{}]}, r"report\.json\.rows: it has no system"),
+        ({"rows": 3}, r"report\.json\.rows: 3 is not a list"),
+        ({"schema": "one"}, r"report\.json\.schema: 'one' is not int"),
+        ({"noise": [1]}, r"report\.json\.noise: \[1\] is not an object"),
+    ],
+)
+def test_a_report_of_other_types_is_refused_by_its_key(changes: Any, says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        read(synthetic_report(**changes))
 
 
 def test_naive_rows_borrow_their_accuracy_but_not_their_speed() -> None:

@@ -30,7 +30,7 @@ class Answer(Enum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """The answer for the best student, and the rows and figures behind it.
+    """The answer for the best student, and the rows and numbers behind it.
 
     `gap` is the student's accuracy minus the reference's; `cached` and `naive` are the teacher's
     prompts that it is compared with. `answer` is None where there is nothing to compare; `unsure`

@@ -1,4 +1,4 @@
-"""What a reader must know before believing a figure of the report."""
+"""What a reader must know before believing a number of the report."""
 
 from __future__ import annotations
 
