@@ -21,12 +21,12 @@ import onnx
 import onnxruntime
 
 from edgecd.export import parity
-from edgecd.export.calibrate import calibrate, make_feeds
+from edgecd.export.activations import make_feeds, measure_activations
+from edgecd.export.families import read_stack
 from edgecd.export.graph import write_graph
 from edgecd.export.precondition import smooth, spread
 from edgecd.export.quantize import INT4_TREATMENTS, Treatment, int8_treatments, quantize, rounder
 from edgecd.export.run_folder import RunFolder, load_run
-from edgecd.export.stack import read_stack
 from edgecd.host.machine import describe_machine, load_average
 from edgecd.runtime.session import open_session
 from edgecd.tasks.encoding import constant_prefix
@@ -41,7 +41,7 @@ def main() -> None:
     options = _options()
     loaded, model = load_run(options.run)
     heldout = parity.read_heldout(options.run, loaded.tokenizer, loaded.template, loaded.max_length)
-    calibration, _ = parity.split(heldout)
+    measured, _ = parity.split(heldout)
     sets = {name: _inputs(name, loaded, options.limit) for name in (options.task, *options.ood)}
     prefix = constant_prefix(loaded.tokenizer, loaded.template)
     report: dict[str, object] = {
@@ -53,7 +53,7 @@ def main() -> None:
     }
     rows, sessions, reference = [], {}, {}
     with tempfile.TemporaryDirectory(dir=options.out.parent) as work:
-        for name, graph in _variants(model, loaded, calibration, prefix):
+        for name, graph in _variants(model, loaded, measured, prefix):
             path = Path(work) / f"{name.replace(' ', '-')}.onnx"
             onnx.save(graph, path)
             sessions[name] = open_session(path, threads=options.threads)
@@ -78,10 +78,10 @@ def main() -> None:
 
 
 def _variants(
-    model: object, loaded: RunFolder, calibration: list, prefix: list[int]
+    model: object, loaded: RunFolder, measured: list, prefix: list[int]
 ) -> Iterator[tuple[str, onnx.ModelProto]]:
     """(name, graph), each with one more part than the last."""
-    prompts = [one.ids for one in parity.encode(calibration, loaded)]
+    prompts = [one.ids for one in parity.encode(measured, loaded)]
     feeds = make_feeds(prompts, loaded.pad_token_id)
     bare = write_graph(read_stack(model))
     yield "fp32", bare
@@ -89,12 +89,12 @@ def _variants(
     stack = read_stack(model, prefix)
     with_prefix = write_graph(stack)
     yield "prefix", quantize(with_prefix, DYNAMIC)
-    inputs = calibrate(with_prefix, feeds)
+    inputs = measure_activations(with_prefix, feeds)
     smoothed = smooth(stack, inputs)
     yield "prefix smooth", quantize(write_graph(smoothed), DYNAMIC)
     graph = write_graph(spread(smoothed))
     yield "prefix smooth spread", quantize(graph, DYNAMIC)
-    seen = calibrate(graph, feeds)
+    seen = measure_activations(graph, feeds)
     round_linear = rounder(seen)
     for treatment in int8_treatments(seen):
         yield treatment.name, quantize(graph, treatment, round_linear)

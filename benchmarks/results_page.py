@@ -13,7 +13,8 @@ from typing import Any
 
 from edgecd.bench.report import cells
 from edgecd.bench.report.record import Report, Row, read_report
-from edgecd.contexts import meta_table as results
+from edgecd.contexts.meta_record import MetaTestResult, read_meta_test
+from edgecd.contexts.meta_table import table as meta_test_table
 from edgecd.files import read_json, write_text
 from edgecd.plotting.roles import TEACHER_CACHED
 
@@ -41,7 +42,7 @@ def results_page(folder: Path) -> str:
     for path in sorted(folder.rglob("sweep.json")):
         parts += sweep_section(read_json(path), path.parent.relative_to(folder.parent))
     for path in sorted(folder.rglob("meta-test.json")):
-        parts += meta_test_section(read_json(path), path.parent.relative_to(folder.parent))
+        parts += meta_test_section(read_meta_test(path), path.parent.relative_to(folder.parent))
     for path in sorted(folder.rglob("report.json")):
         parts += report_section(read_report(path), path.parent.relative_to(folder.parent))
     return "\n\n".join(part.strip() for part in parts) + "\n"
@@ -87,9 +88,9 @@ def sweep_section(sweep: Mapping[str, Any], where: Path) -> Iterator[str]:
         )
 
 
-def meta_test_section(result: Mapping[str, Any], where: Path) -> Iterator[str]:
+def meta_test_section(result: MetaTestResult, where: Path) -> Iterator[str]:
     """Contexts on tasks that nothing was trained on: the test's own tables and figures."""
-    title, _, tables = results.table(result).partition("\n")
+    title, _, tables = meta_test_table(result).partition("\n")
     yield f"## Contexts, {title.removeprefix('# ')}"
     yield tables
     for figure in sorted((HERE / where).glob("*.png")):

@@ -65,7 +65,7 @@ class Console:
             table.add_row(*(", ".join(v) if isinstance(v, list) else str(v) for v in row.values()))
         self._out.print(table)
 
-    def facts(self, values: Mapping[str, Any]) -> None:
+    def listing(self, values: Mapping[str, Any]) -> None:
         """Name and value, a line each."""
         table = Table(show_header=False)
         for name, value in values.items():
@@ -77,14 +77,14 @@ class Console:
         self._out.print(table)
 
     def run_summary(self, run: Mapping[str, Any], out: Path) -> None:
-        """The figures of a training run, and what to do next."""
-        figures = {
+        """The numbers of a training run, and what to do next."""
+        numbers = {
             name: f"{value:.3f}" if isinstance(value, float) else value
             for name, value in run.get("metrics", {}).items()
         }
-        figures["peak_rss_gb"] = f"{run['peak_rss_bytes'] / 1e9:.2f}"
-        figures |= {f"{phase}_s": f"{spent:.0f}" for phase, spent in run["timings_s"].items()}
-        self.facts(figures)
+        numbers["peak_rss_gb"] = f"{run['peak_rss_bytes'] / 1e9:.2f}"
+        numbers |= {f"{phase}_s": f"{spent:.0f}" for phase, spent in run["timings_s"].items()}
+        self.listing(numbers)
         compress = f"edgecd compress --distiller {out} --task T --out CONTEXT"
         following = {
             **dict.fromkeys(("mend", "hypertuning", "gist"), compress),

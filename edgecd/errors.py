@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from types import ModuleType
+from typing import Any
 
 
 class EdgecdError(Exception):
@@ -37,3 +40,16 @@ def require(module: str, extra: str) -> ModuleType:
         raise MissingExtra(
             f"this needs {package}, which is not installed: pip install 'edgecd[{extra}]'"
         ) from None
+
+
+def check_keys(table: Mapping[str, Any], known: set[str], where: str) -> None:
+    """Raise InputError for a key that nobody reads, and suggest the one that was meant."""
+    for key in table:
+        if key not in known:
+            raise InputError(f"{where}: unknown key {key!r}{suggest(key, known)}")
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x'?` when something close is known, else nothing."""
+    close = get_close_matches(word, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""

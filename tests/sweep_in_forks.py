@@ -12,26 +12,30 @@ import random
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
-from edgecd.host import lock as process
+from edgecd.host import processes
 from edgecd.sweep import cell, run
+from edgecd.sweep.config import SweepConfig
 from edgecd.sweep.suite import Suite, load_suite
 from edgecd.training import distil as train  # noqa: F401  (imported once, before any fork)
 from edgecd.training import loop as training
 
 
-def run_child(folder: Path, threads: int, lock: object) -> int:
-    """As `process.run_child`, in a fork (which inherits the lock)."""
+def run_module(
+    module: str, arguments: Sequence[str], threads: int, log: IO[bytes], keep: Sequence[int]
+) -> int:
+    """As `processes.run_module`, in a fork (which inherits the lock)."""
     theirs, ours = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(ours)
         os.dup2(theirs, 0)
-        log = os.open(folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        os.dup2(log, 1)
-        os.dup2(log, 2)
-        os._exit(cell.main(str(folder / "spec.json"), str(folder / "result.json")))
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+        os._exit(cell.main(*arguments))
     os.close(theirs)
     try:
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -43,15 +47,15 @@ def sweep(suite: Suite, out: Path) -> int:
     """Start a sweep in a fork; returns its process id."""
     child = os.fork()
     if child == 0:
-        run.run_sweep(suite, out, lambda line: None, threads=1)
+        run.run_sweep(suite, out, SweepConfig(threads=1), lambda line: None)
         os._exit(0)
     return child
 
 
 def main(suite_path: str, options: str, out_path: str) -> None:
     out = Path(out_path)
-    suite = load_suite(Path(suite_path), json.loads(options))
-    process.run_child = run_child  # type: ignore[assignment]
+    suite = load_suite(Path(suite_path), SweepConfig(**json.loads(options)))
+    processes.run_module = run_module  # type: ignore[assignment]
     training.SAVE_EVERY_S = 0.0  # tiny trainings last a second
     began = time.monotonic()
     assert os.waitpid(sweep(suite, out / "whole"), 0)[1] == 0

@@ -52,7 +52,7 @@ def test_a_bundle_next_to_the_checkpoint_and_a_peer_that_is_not_there(tmp_path: 
     from edgecd.export.convert import export_run
 
     run, bundle, out = tiny_run(tmp_path / "run"), tmp_path / "small", tmp_path / "report.json"
-    export_run(run, bundle, "fp32")
+    export_run(run, bundle)
     command = [sys.executable, str(PEERS / "compare.py"), str(run / "checkpoint"), str(bundle)]
     command += ["--examples", str(run / "heldout.jsonl"), "--limit", "12", "--lengths", "8", "32"]
     command += ["--threads", "1", "--rounds", "2", "--calls", "2", "--work", str(tmp_path / "work")]

@@ -19,15 +19,16 @@ import torch
 
 from edgecd import Predictor
 from edgecd.contexts.compress import compress
+from edgecd.contexts.config import CompressConfig
 from edgecd.export.compressor import export_compressor
 from edgecd.export.language_model import export_language_model
 from edgecd.files import read_json, write_json
-from edgecd.formats.context import read_context
+from edgecd.formats.context import read_context, write_context
 from edgecd.lm.models import load_language_model
 from edgecd.lm.past import prefix_of
-from edgecd.lm.scorer import make_scorer, score_queries
+from edgecd.lm.prompted import Prompted
+from edgecd.lm.scorer import make_scorer
 from edgecd.runtime.compress import compress_here
-from edgecd.tasks.encoding import encode_prompt
 from edgecd.tasks.task import load_task, read_split
 
 LOADS = 30
@@ -43,13 +44,16 @@ def main(run: Path, task_file: str, queries: int, shots: int, out: Path | None) 
         work = Path(folder)
         export_compressor(run, work / "compressor")
         export_language_model(model, task, work / "lm")
-        asked: dict[str, Any] = {"shots": shots, "seed": 0, "max_length": 256}
-        for name, precision in (("exact", "fp16"), ("small", "int8")):
-            compress(task, work / name, run, precision=precision, **asked)
-        compress_here(
-            task, work / "device", work / "compressor", work / "lm",
-            precision="fp16", force=False, **asked,
-        )  # fmt: skip
+        asked = CompressConfig(task=task.source, distiller=run, shots=shots)
+        in_torch = compress(asked)
+        write_context(work / "exact", in_torch, "fp16")
+        write_context(work / "small", in_torch, "int8")
+        compressor, lm_bundle = work / "compressor", work / "lm"
+        write_context(
+            work / "device",
+            compress_here(task, compressor, lm_bundle, shots, asked.seed, asked.max_length),
+            "fp16",
+        )
         contexts = {name: read_context(work / name) for name in ("exact", "small", "device")}
         there = _torch_answers(model, contexts["exact"], fields)
         lm = Predictor.load(work / "lm")
@@ -84,11 +88,8 @@ def main(run: Path, task_file: str, queries: int, shots: int, out: Path | None) 
 def _torch_answers(model: str, context: Any, fields: Any) -> np.ndarray:
     lm = load_language_model(model, torch.device("cpu"), torch.float32)
     scorer = make_scorer(lm, context.facts.prompt)
-    ids = [encode_prompt(lm.text_tokenizer, scorer.template, f, 256, True).ids for f in fields]
-    table = np.zeros((len(ids), len(context.facts.labels)), np.float32)
-    for places, rows in score_queries(scorer, ids, prefix_of(context.past, lm)):
-        table[places] = rows
-    return table - np.array(context.facts.calibration or 0, np.float32)
+    answerer = Prompted(scorer, 256, prefix=prefix_of(context.past, lm))
+    return answerer.logits(fields) - np.array(context.facts.calibration or 0, np.float32)
 
 
 def _relative(difference: np.ndarray) -> np.ndarray:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-from edgecd.bench.records import read_record
 from edgecd.bench.systems.base import Demonstration, Fields, Metadata, System
+from edgecd.formats.record import from_json
 
 Scores = tuple[tuple[float, ...], ...]  # [inputs, labels]
 Result = TypeVar("Result")
@@ -101,8 +101,8 @@ def read_result(kind: type[Result], value: Any, where: str) -> Result | Skipped:
     Raises InputError for anything else.
     """
     if isinstance(value, Mapping) and "skipped" in value:
-        return read_record(Skipped, value, where)
-    return read_record(kind, value, where)
+        return from_json(Skipped, value, where)
+    return from_json(kind, value, where)
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from edgecd.bench.exchange import Evaluation, Result, Skipped, Timing, read_result
-from edgecd.bench.records import write_record
 from edgecd.errors import InputError
 from edgecd.files import read_json, refuse_existing, write_json
+from edgecd.formats.record import to_json
 from edgecd.host.processes import ending, last_words, run_module
 
 SYSTEMS = "systems"
@@ -76,7 +76,7 @@ class Ledger:
         return stored.get("result")
 
     def _write(self, name: str, part: str, result: Evaluation | Timing | Skipped) -> None:
-        stored = {"fingerprint": self.marks[name], "result": write_record(result)}
+        stored = {"fingerprint": self.marks[name], "result": to_json(result)}
         write_json(self.folder / name / f"{part}.json", stored)
 
 

@@ -14,9 +14,9 @@ from edgecd.bench import peers
 from edgecd.bench.exchange import Evaluation, Skipped, Spec, Timing, read_result
 from edgecd.bench.ledger import PROMPT_MODELS, Ledger, measure, run
 from edgecd.bench.plan import conversions
-from edgecd.bench.records import write_record
 from edgecd.bench.report.rows import Measured
 from edgecd.bench.systems.base import System
+from edgecd.formats.record import to_json
 from edgecd.host.machine import load_average
 
 
@@ -48,7 +48,7 @@ def convert(work: Work) -> None:
         names = list(asked.systems)
         work.progress(f"making the {asked.precision} graphs of {', '.join(names)}")
         threads = work.specs[names[0]].threads
-        reasons = measure(names[0], write_record(asked), threads, PROMPT_MODELS)
+        reasons = measure(names[0], to_json(asked), threads, PROMPT_MODELS)
         for name, why in reasons.items():
             if why is not None:
                 work.ledger.keep_evaluation(name, Skipped(why))
@@ -107,9 +107,7 @@ def _evaluation(work: Work, system: System) -> Evaluation | Skipped:
         return known
     work.progress(f"{system.name}: evaluation")
     spec = replace(_spec(work, system), do="evaluate")
-    found = read_result(
-        Evaluation, measure(system.name, write_record(spec), spec.threads), system.name
-    )
+    found = read_result(Evaluation, measure(system.name, to_json(spec), spec.threads), system.name)
     work.ledger.keep_evaluation(system.name, found)
     return found
 
@@ -122,7 +120,7 @@ def _timing(work: Work, system: System, number: int) -> Timing | Skipped:
     work.progress(f"{system.name}: timed, round {number} of {work.rounds}")
     spec = replace(_spec(work, system), do="time")
     before = load_average()
-    found = read_result(Timing, measure(system.name, write_record(spec), spec.threads), system.name)
+    found = read_result(Timing, measure(system.name, to_json(spec), spec.threads), system.name)
     if isinstance(found, Timing):
         found = replace(found, load_average_before=before)
     work.ledger.keep_timing(system.name, number, found)

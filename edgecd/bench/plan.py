@@ -9,16 +9,17 @@ from typing import Any
 
 from edgecd.bench.config import BenchConfig
 from edgecd.bench.exchange import Conversion, ConvertedPrompt, Spec
-from edgecd.bench.systems.base import ONNX, TORCH, System
+from edgecd.bench.systems.base import ONNX, TORCH, Demonstration, System
 from edgecd.bench.systems.choose import Prompts
 from edgecd.errors import InputError
 from edgecd.plotting.roles import ZERO_SHOT
-from edgecd.tasks.demonstrations import Shot, calibration_inputs
-from edgecd.tasks.evaluation import (
-    EvalSet,
-    demonstrations_for,
-    draw_shots,
+from edgecd.tasks.demonstrations import (
+    Demonstrations,
+    calibration_inputs,
+    draw_demonstrations,
+    read_demonstrations,
 )
+from edgecd.tasks.evaluation import EvalSet
 from edgecd.tasks.task import Task, read_split
 
 WARMUP_CALLS = {True: 1, False: 3}  # by whether the demonstrations are read for each query
@@ -37,9 +38,9 @@ class Shown:
     `calibration` are inputs without labels; `notes` say where all of it came from.
     """
 
-    main: tuple[Shot, ...]
-    by_number: Mapping[int, tuple[Shot, ...]]
-    draws: tuple[tuple[Shot, ...], ...]
+    main: Demonstrations
+    by_number: Mapping[int, Demonstrations]
+    draws: tuple[Demonstrations, ...]
     calibration: tuple[Mapping[str, str], ...]
     notes: tuple[str, ...]
 
@@ -69,23 +70,28 @@ def choose_demonstrations(
     train = read_split(task, "train").examples if "train" in task.splits else ()
     notes, main, shots = [], None, config.shots
     if shots is None and config.run is not None:
-        main = demonstrations_for(Path(config.run))
+        main = read_demonstrations(Path(config.run))
     if main is None:
         shots = int(made.get("shots") or 0) if shots is None else shots
-        main = draw_shots(task, train, shots, seed)
+        main = draw_demonstrations(train, task.labels, shots, seed)
         notes.append(
             f"The {shots} demonstrations were drawn from the train split with seed {seed}: no run "
             "folder (--run) with its own was given."
         )
-    some = {number: draw_shots(task, train, number, seed) for number in fewer if number < len(main)}
+    some = {
+        number: draw_demonstrations(train, task.labels, number, seed)
+        for number in fewer
+        if number < len(main)
+    }
     others = [
-        draw_shots(task, train, len(main), seed, draw)
+        draw_demonstrations(train, task.labels, len(main), seed, draw)
         for draw in range(1, config.draws if main else 1)
     ]
-    calibration = calibration_inputs(train, [*main, *sum(some.values(), ())], seed)
+    shown = [*main, *(one for few in some.values() for one in few)]
+    calibration = calibration_inputs(train, shown, seed)
     if not calibration:
         notes.append("Prompts are not calibrated: the task has no train split to do it on.")
-    by_number = {len(main): main, 0: (), **some}
+    by_number = {len(main): main, 0: Demonstrations(), **some}
     return Shown(main, by_number, tuple(others), calibration, tuple(notes))
 
 
@@ -127,7 +133,7 @@ def make_specs(
             system=system,
             template=task.template.text,
             verbalizer=task.template.verbalizer,
-            demonstrations=shown.by_number[system.shots] if prompt else (),
+            demonstrations=_plain(shown.by_number[system.shots]) if prompt else (),
             max_length=conditions.max_length,
             provider=conditions.provider,
             threads=conditions.threads,
@@ -137,7 +143,7 @@ def make_specs(
             timed_calls=each,
             sets=own if few or again else inputs,
             calibration=calibration if prompt else (),
-            draws=() if few else shown.draws,
+            draws=() if few else tuple(map(_plain, shown.draws)),
             draw_queries=main[:DRAW_EXAMPLES],
             draw_calibration=shown.calibration[:DRAW_CALIBRATION],
         )
@@ -174,3 +180,7 @@ def conversions(
             )
         )
     return found
+
+
+def _plain(demonstrations: Demonstrations) -> tuple[Demonstration, ...]:
+    return tuple(demonstrations.plain)

@@ -19,7 +19,6 @@ from edgecd.bench.plan import (
     make_specs,
     refuse_empty_prompts,
 )
-from edgecd.bench.records import read_record, write_record
 from edgecd.bench.report.record import SCHEMA, Machine, Report, Row, Training
 from edgecd.bench.report.rows import find_reference, make_rows, noise
 from edgecd.bench.report.verdict import judge, sentence
@@ -37,9 +36,10 @@ from edgecd.errors import InputError
 from edgecd.files import fingerprint, read_json
 from edgecd.formats.bundle import read_manifest
 from edgecd.formats.context import read_context
-from edgecd.formats.manifest import MANIFEST
+from edgecd.formats.fit import check_bundle, check_context
+from edgecd.formats.record import from_json, to_json
 from edgecd.host.machine import describe_machine, fast_dtype, usable_cores
-from edgecd.tasks.evaluation import EvalSet, check_task, evaluation_sets
+from edgecd.tasks.evaluation import EvalSet, evaluation_sets
 from edgecd.tasks.task import Task, load_task
 
 MODELS = "models"
@@ -74,7 +74,7 @@ def bench(
     task = replace(task, template=first.prompt)
     run = None if config.run is None else Path(config.run)
     made: Mapping[str, Any] = first.provenance if run is None else read_json(run / "run.json")
-    machine = read_record(Machine, describe_machine(), "machine")
+    machine = from_json(Machine, describe_machine(), "machine", lenient=True)
     models = known_models(made, config.teacher, config.student)
     roles = choose_roles(models, config.chosen_baselines)
     sets = evaluation_sets(task, ood, config.split, config.limit)
@@ -91,8 +91,8 @@ def bench(
     checkpoint = None if run is None else run / "checkpoint"
     systems = list_systems(given, models, prompts, chosen, checkpoint, contexts)
     specs = make_specs(systems, task, sets, shown, _conditions(config, given, machine))
-    described = {name: one for name, one in write_record(machine).items() if name != "ram_bytes"}
-    marks = {name: fingerprint(write_record(spec), described) for name, spec in specs.items()}
+    described = {name: one for name, one in to_json(machine).items() if name != "ram_bytes"}
+    marks = {name: fingerprint(to_json(spec), described) for name, spec in specs.items()}
     ledger = open_ledger(out, marks, force)
     work = Work(systems, specs, ledger, out / MODELS, config.rounds, progress)
     convert(work)
@@ -121,13 +121,13 @@ def bench(
 
 def _bundle(folder: Path, task: Task) -> Bundle:
     manifest = read_manifest(folder)
-    check_task(str(folder / MANIFEST), manifest.labels, manifest.prompt, task)
+    check_bundle(folder, manifest, task)
     return Bundle(folder, manifest)
 
 
 def _context(file: Path, task: Task) -> GivenContext:
     metadata = read_context(file).facts
-    check_task(str(file), metadata.labels, metadata.prompt, task)
+    check_context(file, metadata, task)
     return GivenContext(file, metadata)
 
 

@@ -11,8 +11,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from edgecd.bench.exchange import Draw, Evaluation, Scores, Skipped, Spec, Timing
-from edgecd.bench.records import read_record, write_record
 from edgecd.bench.systems.base import ONNX, Fields, Loaded, SkippedError
+from edgecd.formats.record import from_json, to_json
 from edgecd.host.energy import energy_j, spent_j
 from edgecd.host.memory import peak_rss_bytes
 from edgecd.host.processes import end_with_parent, run_spec
@@ -28,7 +28,7 @@ _WATCHED = ("torch", "transformers", "onnxruntime", "onnx", "tokenizers", "numpy
 
 def work(asked: Any) -> Any:
     """Do what a Spec in JSON asks; returns a Timing, an Evaluation or a Skipped in JSON."""
-    return write_record(answer(read_record(Spec, asked, "spec")))
+    return to_json(answer(from_json(Spec, asked, "spec")))
 
 
 def answer(spec: Spec) -> Timing | Evaluation | Skipped:

@@ -65,4 +65,4 @@ def doctor(as_json: Json = False) -> None:
     from edgecd.host.machine import describe_machine
 
     result = describe_machine()
-    print_result(as_json, result, lambda: Console(False).facts(result))
+    print_result(as_json, result, lambda: Console(False).listing(result))

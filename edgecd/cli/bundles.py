@@ -8,65 +8,27 @@ from typing import Annotated
 
 import typer
 
-from edgecd.cli.options import (
-    Force,
-    Json,
-    Provider,
-    Quiet,
-    Threads,
-    app,
-    named_fields,
-    print_result,
-)
+from edgecd.cli.options import Force, Json, Quiet, app, named_fields, print_result
+from edgecd.cli.requests import command
+from edgecd.contexts.config import AttentionConfig
 from edgecd.errors import InputError
+from edgecd.export.config import ExportConfig
+from edgecd.runtime.config import PredictConfig
 
 
-@app.command()
+@command(ExportConfig)
 def export(
+    request: ExportConfig,
     run: Annotated[
         Path, typer.Argument(help="A run folder that train wrote, or a language model.")
     ],
     out: Annotated[Path, typer.Option(help="The bundle folder to write.")],
-    fp32: Annotated[bool, typer.Option("--fp32", help="Full precision (the default).")] = False,
-    fp16: Annotated[bool, typer.Option("--fp16", help="Half precision, for GPUs.")] = False,
-    int8: Annotated[bool, typer.Option("--int8", help="8-bit, gated.")] = False,
-    int4: Annotated[bool, typer.Option("--int4", help="4-bit weights: smaller, slower.")] = False,
-    target: Annotated[
-        str | None, typer.Option(help="laptop-cpu, cuda, web or size: precision and gate for it.")
-    ] = None,
-    max_flips: Annotated[
-        float | None,
-        typer.Option(min=0, max=100, help="Most labels, in percent, that may flip (2; int4: 10)."),
-    ] = None,
-    trim_vocab: Annotated[
-        Path | None,
-        typer.Option(help="Keep only tokens that these inputs use (.jsonl, or text by line)."),
-    ] = None,
-    exporter: Annotated[str, typer.Option(help="auto, fused, torch or optimum.")] = "auto",
-    task: Annotated[
-        str | None, typer.Option(help="Of a language model: whose examples check the bundle.")
-    ] = None,
-    context: Annotated[
-        Path | None, typer.Option(help="Of a language model: the context to put in (zero-shot).")
-    ] = None,
     force: Force = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Write a run, or a frozen language model, as an ONNX bundle, checked on held-out examples."""
-    chosen = [
-        name
-        for name, given in (("fp32", fp32), ("fp16", fp16), ("int8", int8), ("int4", int4))
-        if given
-    ]
-    if len(chosen) > 1:
-        raise InputError(f"--{' and --'.join(chosen)} exclude each other: export twice")
-    if chosen and target:
-        raise InputError(f"--target {target} says the precision itself: leave out --{chosen[0]}")
     from edgecd.errors import require
-    from edgecd.export.target import Target, load_target
-
-    wanted = load_target(target) if target else Target("", precision=(chosen or ["fp32"])[0])
 
     require("torch", "train")
     require("onnx", "export")
@@ -75,58 +37,30 @@ def export(
     from edgecd.export.run_folder import is_distiller
 
     with Console(quiet) as console:
-        if task is not None or context is not None:
-            if task is None or trim_vocab or exporter not in ("auto", "fused"):
-                raise InputError(
-                    "a language model needs --task T, whose examples check the bundle, and goes "
-                    "with neither --trim-vocab nor another --exporter"
-                )
+        if request.task is not None:
             from edgecd.export.language_model import export_language_model
             from edgecd.tasks.task import load_task
 
-            result = export_language_model(
-                str(run),
-                load_task(task),
-                out,
-                wanted.precision,
-                max_flips,
-                context,
-                force,
-                console.say,
-                wanted.weight_bits,
-            )
+            task = load_task(request.task)
+            result = export_language_model(str(run), task, out, request, force, console.say)
         elif is_distiller(run):
             from edgecd.export.compressor import export_compressor
 
-            result = export_compressor(run, out, wanted.precision, force, console.say)
+            result = export_compressor(run, out, request, force, console.say)
         else:
-            result = export_run(
-                run,
-                out,
-                wanted.precision,
-                max_flips,
-                exporter,
-                force,
-                console.say,
-                wanted.weight_bits,
-                trim_vocab,
-            )
+            result = export_run(run, out, request, force, console.say)
     kind = "compressor" if "compressor" in result else "bundle"
     print_result(as_json, result, lambda: console.show(f"{kind}: {out}"))
 
 
-@app.command()
+@command(PredictConfig)
 def predict(
+    request: PredictConfig,
     bundle: Annotated[Path, typer.Argument(help="A bundle folder.")],
     text: Annotated[str | None, typer.Argument(help="The input, or - for JSONL on stdin.")] = None,
     field: Annotated[
         list[str] | None, typer.Option(help="name=value, once for each field of the template.")
     ] = None,
-    context: Annotated[
-        Path | None, typer.Option(help="A context file, for a language model's bundle.")
-    ] = None,
-    provider: Provider = "cpu",
-    threads: Threads = None,
     as_json: Json = False,
 ) -> None:
     """Label one input, or JSON lines from stdin with '-'."""
@@ -135,7 +69,7 @@ def predict(
 
     if (text is None) == (not field):
         raise InputError("give a TEXT, or --field name=value for each field, or - for stdin")
-    predictor = Predictor.load(bundle, provider, threads, context)
+    predictor = Predictor.load(bundle, request.provider, request.threads, request.context)
     if text == "-":
         for line in predict_stream(predictor, sys.stdin):
             typer.echo(line)
@@ -154,18 +88,16 @@ def predict(
     print_result(as_json, result, show)
 
 
-@app.command()
+@command(AttentionConfig)
 def inspect(
+    request: AttentionConfig,
     bundle: Annotated[
         Path, typer.Argument(help="A bundle folder, a context file, or a distiller's run.")
     ],
     attention: Annotated[
         bool, typer.Option("--attention", help="Of a run: what its vectors attend to.")
     ] = False,
-    task: Annotated[str | None, typer.Option(help="Whose demonstrations it reads.")] = None,
-    shots: Annotated[int, typer.Option(min=1, help="Demonstrations that it reads.")] = 8,
-    seed: Annotated[int, typer.Option(help="Of the demonstrations.")] = 0,
-    out: Annotated[Path, typer.Option(help="The figure's name without ending.")] = Path(
+    out: Annotated[Path, typer.Option(help="The drawing's name without ending.")] = Path(
         "attention"
     ),
     as_json: Json = False,
@@ -174,7 +106,7 @@ def inspect(
     from edgecd.console import Console
 
     if attention:
-        if task is None:
+        if request.task is None:
             raise InputError("--attention reads demonstrations: say of which --task")
         from edgecd.errors import require
 
@@ -183,14 +115,15 @@ def inspect(
         from edgecd.contexts.attention import show_attention
         from edgecd.tasks.task import load_task
 
-        facts = show_attention(bundle, load_task(task), out, shots, seed)
-        print_result(as_json, facts, lambda: Console(False).facts(facts))
+        task = load_task(request.task)
+        seen = show_attention(bundle, task, out, request.shots, request.seed)
+        print_result(as_json, seen, lambda: Console(False).listing(seen))
         return
     if bundle.is_file():
         from edgecd.formats.context import describe_context
 
-        facts = describe_context(bundle)
-        print_result(as_json, facts, lambda: Console(False).facts(facts))
+        context = describe_context(bundle)
+        print_result(as_json, context, lambda: Console(False).listing(context))
         return
     from edgecd.runtime.inspect import describe, render
 

@@ -2,79 +2,54 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from edgecd.cli.options import Force, Json, Quiet, app, numbers, print_result
+from edgecd.cli.requests import command
+from edgecd.contexts.config import CompressConfig
 
 
-@app.command()
+@command(CompressConfig)
 def compress(
-    task: Annotated[str, typer.Option(help="Built-in name or TOML file.")],
+    request: CompressConfig,
     out: Annotated[Path, typer.Option(help="The context file to write (.safetensors).")],
-    distiller: Annotated[
-        Path | None,
-        typer.Option(help="A run of --method mend, gist or hypertuning, or its export."),
-    ] = None,
-    bundle: Annotated[
-        Path | None, typer.Option(help="Without PyTorch: the language model, to calibrate with.")
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(help="Train nothing: keep all demonstrations, for this language model."),
-    ] = None,
-    positions: Annotated[
-        int | None,
-        typer.Option(min=1, help="With --model: in so few, fitted to unlabelled inputs."),
-    ] = None,
-    shots: Annotated[int, typer.Option(min=0, help="Demonstrations; 0 for none (zero-shot).")] = 16,
-    seed: Annotated[int, typer.Option(help="Of the demonstrations.")] = 0,
-    max_length: Annotated[int, typer.Option(min=8, help="Tokens of an input.")] = 256,
-    calibrate: Annotated[
-        bool, typer.Option(help="Take each label's mean off, on unlabelled inputs.")
-    ] = True,
-    fp16: Annotated[bool, typer.Option("--fp16", help="16 bits instead of 8.")] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Turn a task's demonstrations into a context file, for a bundle of its language model."""
     from edgecd.console import Console
-    from edgecd.errors import InputError, require
+    from edgecd.errors import require
+    from edgecd.files import refuse_existing
     from edgecd.formats.compressor import is_compressor
+    from edgecd.formats.context import describe_context, write_context
     from edgecd.tasks.task import load_task
 
-    precision = "fp16" if fp16 else "int8"
-    if distiller is not None and is_compressor(distiller):
+    refuse_existing(out, force)
+    began = time.monotonic()
+    if request.distiller is not None and is_compressor(request.distiller):
         from edgecd.runtime.compress import compress_here
 
-        if model is not None or positions is not None:
-            raise InputError("--model and --positions are for contexts without a --distiller")
-        facts = compress_here(
-            load_task(task), out, distiller, bundle, shots, seed, max_length, precision, force
+        context = compress_here(
+            load_task(request.task),
+            request.distiller,
+            request.bundle,
+            request.shots,
+            request.seed,
+            request.max_length,
         )
     else:
         for module in ("torch", "transformers"):
             require(module, "train")
         from edgecd.contexts.compress import compress as run_compress
 
-        facts = run_compress(
-            load_task(task),
-            out,
-            distiller,
-            model,
-            positions,
-            shots,
-            seed,
-            max_length,
-            calibrate,
-            precision,
-            device,
-            force,
-        )
-    print_result(as_json, facts, lambda: Console(False).facts(facts))
+        context = run_compress(request)
+    write_context(out, context, request.precision)
+    made = {**describe_context(out), "seconds": round(time.monotonic() - began, 1)}
+    print_result(as_json, made, lambda: Console(False).listing(made))
 
 
 @app.command()
@@ -107,23 +82,22 @@ def meta_test(
     for module in ("torch", "transformers"):
         require(module, "train")
     from edgecd.console import Console
+    from edgecd.contexts.config import MetaTestConfig
     from edgecd.contexts.meta_test import TABLE
     from edgecd.contexts.meta_test import meta_test as run_test
+    from edgecd.formats.record import to_json
 
+    config = MetaTestConfig(
+        seeds=tuple(numbers("seeds", seeds)),
+        limit=limit,
+        shots=tuple(numbers("shots", shots or "")),
+        prompt_steps=prompt_steps,
+        matching=tuple(numbers("matching", matching or "")),
+        partition=None if partition is None else str(partition),
+        split=split,
+        data=None if data is None else str(data),
+        device=device,
+    )
     with Console(quiet) as console:
-        result = run_test(
-            runs,
-            out,
-            numbers("seeds", seeds),
-            limit,
-            numbers("shots", shots or ""),
-            prompt_steps,
-            numbers("matching", matching or ""),
-            partition,
-            split,
-            data,
-            device,
-            force,
-            console.say,
-        )
+        result = to_json(run_test(runs, out, config, force, console.say))
     print_result(as_json, result, lambda: typer.echo((out / TABLE).read_text(encoding="utf-8")))

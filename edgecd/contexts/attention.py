@@ -17,8 +17,7 @@ from edgecd.contexts.train import load_distiller
 from edgecd.files import public, write_json
 from edgecd.plotting.style import figure, plain, save
 from edgecd.tasks.demonstrations import draw_demonstrations
-from edgecd.tasks.encoding import demonstration_ids, token_ids
-from edgecd.tasks.partition import pair_of
+from edgecd.tasks.encoding import token_ids
 from edgecd.tasks.prompts import SEPARATOR
 from edgecd.tasks.task import Task, read_split
 
@@ -43,8 +42,7 @@ def attend(run: Path, task: Task, shots: int, seed: int) -> Seen:
     trained = load_distiller(run, torch.device("cpu"), torch.float32)
     tokenizer, reader = trained.lm.text_tokenizer, trained.network.reader
     chosen = draw_demonstrations(read_split(task, "train").examples, task.labels, shots, seed)
-    texts = [pair_of(task.template, example).text for example in chosen]
-    ids = demonstration_ids(tokenizer, texts, int(trained.run["max_context"]))
+    ids = chosen.ids(tokenizer, task.template, int(trained.run["max_context"]))
     body = reader.body
     body.set_attn_implementation("eager")  # the only one that tells its weights
     with torch.no_grad():
@@ -57,7 +55,7 @@ def attend(run: Path, task: Task, shots: int, seed: int) -> Seen:
     weights = layers.mean(0)[-len(reader.placeholders) :, : len(ids)]
     return Seen(
         [tokenizer.decode([token], skip_special_tokens=False) for token in ids],
-        _ends(tokenizer, texts, len(ids)),
+        _ends(tokenizer, chosen.texts(task.template), len(ids)),
         weights.numpy(),
     )
 

@@ -1,23 +1,22 @@
-"""`edgecd compress`: a task's demonstrations as a context file."""
+"""`edgecd compress`: a task's demonstrations as a context."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from edgecd.contexts.config import CompressConfig
 from edgecd.contexts.language import Front
 from edgecd.contexts.matching import match_attention
 from edgecd.contexts.train import load_distiller
 from edgecd.errors import InputError
-from edgecd.files import refuse_existing
-from edgecd.formats.context import Context, describe_context, with_calibration, write_context
+from edgecd.formats.context import Context, with_calibration
 from edgecd.lm.models import (
     LanguageModel,
     check_context_fits,
@@ -26,13 +25,13 @@ from edgecd.lm.models import (
     pick_dtype,
 )
 from edgecd.lm.past import make_context, past_array, prefix_of, remember_tokens, start_ids
-from edgecd.lm.scorer import Scorer, make_scorer, score_queries
+from edgecd.lm.prompted import Prompted
+from edgecd.lm.scorer import Scorer, make_scorer
 from edgecd.tasks.demonstrations import calibration_inputs, draw_demonstrations
-from edgecd.tasks.encoding import demonstration_ids, encode_prompt
-from edgecd.tasks.partition import pair_of
-from edgecd.tasks.task import Task, read_split
+from edgecd.tasks.encoding import encode_prompt
+from edgecd.tasks.metrics import label_calibration, log_softmax
+from edgecd.tasks.task import load_task, read_split
 
-BATCH = 8
 FITTED_INPUTS = 64
 
 
@@ -48,65 +47,38 @@ class Maker:
     positions: int | None = None
 
 
-def compress(
-    task: Task,
-    out: Path,
-    distiller: Path | None = None,
-    model: str | None = None,
-    positions: int | None = None,
-    shots: int = 16,
-    seed: int = 0,
-    max_length: int = 256,
-    calibrate: bool = True,
-    precision: str = "int8",
-    device: str = "auto",
-    force: bool = False,
-) -> dict[str, Any]:
-    """Write a task's demonstrations as the context file `out`; returns its facts.
+def compress(config: CompressConfig) -> Context:
+    """A task's demonstrations as a context, made as `config` says, in PyTorch.
 
-    `distiller` is the run folder of one; with `model` alone the demonstrations stay as they are
-    (method `none`), or are fitted into `positions` (method `matching`), and with no shots the
-    context is a start token (zero-shot). Demonstrations are drawn as a distillation with that seed
-    draws them; unlabelled inputs of the train split are what is fitted to, and calibrate. Raises
-    InputError for what does not fit together.
+    Without shots it is a start token (zero-shot). Demonstrations are drawn as a distillation with
+    that seed draws them; unlabelled inputs of the train split are what is fitted to, and calibrate.
+    Raises InputError for a task, model or run at fault, or that do not fit together.
     """
-    if (distiller is None) == (model is None):
-        raise InputError("say what compresses: --distiller RUN, or --model M to keep all tokens")
-    if positions is not None and model is None:
-        raise InputError(
-            "a distiller has its own number of positions: --positions is for --model M"
-        )
-    refuse_existing(out, force)
-    began = time.monotonic()
-    maker = _maker(distiller, model, positions, device)
+    task = load_task(config.task)
+    maker = _maker(config)
     scorer = make_scorer(maker.lm, task.template)
     train = read_split(task, "train").examples
-    demonstrations = draw_demonstrations(train, task.labels, shots, seed)
-    texts = [pair_of(task.template, example).text for example in demonstrations]
+    demonstrations = draw_demonstrations(train, task.labels, config.shots, config.seed)
     limit = maker.max_context or maker.lm.max_positions
-    ids = demonstration_ids(maker.lm.text_tokenizer, texts, limit) or start_ids(maker.lm)
+    ids = demonstrations.ids(maker.lm.text_tokenizer, task.template, limit) or start_ids(maker.lm)
     if maker.network is None:
-        check_context_fits(maker.lm, len(ids), max_length)
-    given = [(example.fields, str(example.label)) for example in demonstrations]
-    inputs = calibration_inputs(train, given, seed)
+        check_context_fits(maker.lm, len(ids), config.max_length)
+    inputs = calibration_inputs(train, demonstrations, config.seed)
     started = time.monotonic()
-    past = _past(maker, ids, scorer, inputs, max_length)
+    past = _past(maker, ids, scorer, inputs, config.max_length)
     context = make_context(
         scorer,
         past,
         maker.method,
         task.name,
-        max_length,
-        shots,
+        config.max_length,
+        config.shots,
         len(ids),
-        seed=seed,
-        distiller=distiller.name if distiller else None,
+        seed=config.seed,
+        distiller=config.distiller.name if config.distiller else None,
         compress_s=round(time.monotonic() - started, 3),
     )
-    if calibrate:
-        context = calibrated(context, scorer, inputs)
-    write_context(out, context, precision)
-    return {**describe_context(out), "seconds": round(time.monotonic() - began, 1)}
+    return calibrated(context, scorer, inputs) if config.calibrate else context
 
 
 def calibrated(context: Context, scorer: Scorer, inputs: Sequence[Mapping[str, str]]) -> Context:
@@ -116,19 +88,9 @@ def calibrated(context: Context, scorer: Scorer, inputs: Sequence[Mapping[str, s
     """
     if not inputs:
         return context
-    queries = _queries(scorer, inputs, context.facts.max_length)
     prefix = prefix_of(context.past, scorer.lm)
-    rows = [rows for _, rows in score_queries(scorer, queries, prefix, BATCH)]
-    return with_calibration(context, np.concatenate(rows).mean(axis=0))
-
-
-def _queries(
-    scorer: Scorer, inputs: Sequence[Mapping[str, str]], max_length: int
-) -> list[list[int]]:
-    tokenizer = scorer.lm.text_tokenizer
-    return [
-        encode_prompt(tokenizer, scorer.template, fields, max_length, True).ids for fields in inputs
-    ]
+    answerer = Prompted(scorer, context.facts.max_length, prefix=prefix)
+    return with_calibration(context, label_calibration(log_softmax(answerer.logits(inputs))))
 
 
 def past_of(front: Front) -> NDArray[np.float32]:
@@ -144,14 +106,15 @@ def past_of(front: Front) -> NDArray[np.float32]:
     return past_array(front)
 
 
-def _maker(distiller: Path | None, model: str | None, positions: int | None, device: str) -> Maker:
-    place = pick_device(device)
-    if distiller is not None:
-        trained = load_distiller(distiller, place, pick_dtype("float32", place))
+def _maker(config: CompressConfig) -> Maker:
+    place = pick_device(config.device)
+    if config.distiller is not None:
+        trained = load_distiller(config.distiller, place, pick_dtype("float32", place))
         facts = trained.run
         return Maker(trained.lm, facts["method"], trained.network, int(facts["max_context"]))
-    lm = load_language_model(str(model), place, torch.float32)
-    return Maker(lm, "none" if positions is None else "matching", positions=positions)
+    lm = load_language_model(str(config.model), place, torch.float32)
+    method = "none" if config.positions is None else "matching"
+    return Maker(lm, method, positions=config.positions)
 
 
 @torch.no_grad()
@@ -171,5 +134,9 @@ def _past(
             "--positions fits to unlabelled inputs, and the train split has none beside the "
             "demonstrations: add some, or leave it out"
         )
-    queries = _queries(scorer, inputs[:FITTED_INPUTS], max_length)
+    tokenizer = scorer.lm.text_tokenizer
+    queries = [
+        encode_prompt(tokenizer, scorer.template, fields, max_length, True).ids
+        for fields in inputs[:FITTED_INPUTS]
+    ]
     return past_array(match_attention(maker.lm, ids, queries, maker.positions))

@@ -1,68 +1,96 @@
-"""What a training of contexts is asked to do: TOML in, resolved TOML out."""
+"""What a training of contexts, or the making of one, is asked to do: its options, said once."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
-from edgecd.config import one_of, within
+from edgecd.config import CONTEXTS, MODELS, check_options, like, option
 from edgecd.errors import InputError
+from edgecd.training.config import MANY, TrainConfig
 
 ADAPTERS = ("full", "lora")
+DISTILLERS = ("mend", "hypertuning", "gist")
+SEEDS = (13, 21, 42, 87, 100)  # of the paper's tests (arXiv 2403.06914)
+ATTENTION = "With --attention"
 
 
 @dataclass(frozen=True)
 class MendConfig:
     """Every choice of a distiller's training; the defaults are the paper's (arXiv 2403.06914).
 
-    `student` is the language model that will answer, frozen; `distiller` the one that the distiller
-    starts from (None: the same). `start` is another run, whose trained weights are the first ones
-    of this: stage 1 done once serves several partitions. Stage 1, `pretrain_steps` on `corpus`, is
-    left out at 0; stage 2 trains for `steps` on the tasks of `partition`. A step reads `batch_size`
-    sets of demonstrations, each with `queries` queries. `data` is the folder that the partition's
-    paths are relative to. In a share `symbols` of stage 2 the labels are random words.
+    `student` is the language model that will answer, frozen. Stage 1, `pretrain_steps` on `corpus`,
+    is left out at 0; stage 2 trains for `steps` on the tasks of `partition`. A step reads
+    `batch_size` sets of demonstrations, each with `queries` queries. Raises InputError for a value
+    out of its range, and for options that contradict each other.
     """
 
-    method: str = "mend"
-    student: str = "openai-community/gpt2-large"
-    distiller: str | None = None
-    start: str | None = None
-    adapter: str = "full"
-    lora_rank: int = 16
-    vectors: int = 100
-    partition: str = ""
-    split: str | None = None
-    data: str | None = None
-    corpus: str | None = None
-    shots: int = 16
-    queries: int = 1
-    symbols: float = 0.0
-    batch_size: int = 1
-    max_context: int = 900
-    max_query: int = 124
-    pretrain_steps: int = 30_000
-    pretrain_lr: float = 5e-5
-    steps: int = 30_000
-    lr: float = 1e-5
-    divergence: float = 1.0
-    temperature: float = 1.0
-    gradient_checkpointing: bool = False
-    seed: int = 100
-    device: str = "auto"
-    dtype: str = "auto"
+    method: str = like(TrainConfig, "method", "mend", choices=DISTILLERS)
+    student: str = like(TrainConfig, "student", "openai-community/gpt2-large")
+    distiller: str | None = option(
+        None,
+        group=CONTEXTS,
+        path=True,
+        help="What the distiller starts from (default: the student).",
+    )
+    start: str | None = option(
+        None,
+        group=CONTEXTS,
+        path=True,
+        help="A run to go on from, as one of stage 1 for many partitions.",
+    )
+    adapter: str = like(TrainConfig, "adapter", "full", choices=ADAPTERS)
+    lora_rank: int = like(TrainConfig, "lora_rank", high=2**20)
+    vectors: int = option(100, group=CONTEXTS, low=1, high=2**20, help="Positions of a context.")
+    partition: str = option(
+        "", group=CONTEXTS, path=True, help="A file of tasks to train on, and to test on."
+    )
+    split: str | None = option(None, group=CONTEXTS, help="Which split of the partition.")
+    data: str | None = option(
+        None, group=CONTEXTS, path=True, help="Folder that the partition's paths are relative to."
+    )
+    corpus: str | None = option(
+        None,
+        group=CONTEXTS,
+        path=True,
+        help="Plain text for stage 1, a file or NAME:CONFIG:SPLIT.",
+    )
+    shots: int = like(TrainConfig, "shots", low=1, high=2**20)
+    queries: int = option(
+        1, group=CONTEXTS, low=1, high=2**20, help="Queries for each set of demonstrations."
+    )
+    symbols: float = option(
+        0.0, group=CONTEXTS, low=0, high=1, help="Share of stage 2 whose labels are random words."
+    )
+    batch_size: int = like(TrainConfig, "batch_size", 1, high=2**20)
+    max_context: int = option(
+        900, group=CONTEXTS, low=1, high=2**20, help="Tokens of the demonstrations."
+    )
+    max_query: int = option(124, group=CONTEXTS, low=8, high=2**20, help="Tokens of a query.")
+    pretrain_steps: int = option(
+        30_000, group=CONTEXTS, low=0, high=MANY, help="Steps of stage 1; 0 leaves it out."
+    )
+    pretrain_lr: float = option(
+        5e-5, group=CONTEXTS, low=1e-9, high=10, help="Peak learning rate of stage 1."
+    )
+    steps: int = option(30_000, group=CONTEXTS, low=0, high=MANY, help="Steps (mend: of stage 2).")
+    lr: float = like(TrainConfig, "lr", 1e-5, high=10)
+    divergence: float = option(
+        1.0, group=CONTEXTS, low=0, high=1e3, help="Weight of the divergence from the teacher."
+    )
+    temperature: float = like(TrainConfig, "temperature")
+    gradient_checkpointing: bool = option(
+        False,
+        group=CONTEXTS,
+        flags=("--gradient-checkpointing",),
+        help="Less memory for more time (not for gist).",
+    )
+    seed: int = like(TrainConfig, "seed", 100)
+    device: str = like(TrainConfig, "device")
+    dtype: str = like(TrainConfig, "dtype")
 
     def __post_init__(self) -> None:
-        one_of("method", self.method, ("mend", "hypertuning", "gist"))
-        one_of("adapter", self.adapter, ADAPTERS)
-        for name in ("vectors", "shots", "queries", "batch_size", "max_context", "lora_rank"):
-            within(name, getattr(self, name), 1, 2**20)
-        for name in ("pretrain_steps", "steps", "seed"):
-            within(name, getattr(self, name), 0, 2**31)
-        for name in ("pretrain_lr", "lr"):
-            within(name, getattr(self, name), 1e-9, 10)
-        within("max_query", self.max_query, 8, 2**20)
-        within("symbols", self.symbols, 0, 1)
-        within("divergence", self.divergence, 0, 1e3)
-        within("temperature", self.temperature, 1e-3, 1e3)
+        check_options(self)
         if not self.partition:
             raise InputError(
                 "a distiller learns from tasks: name a partition file (partition = ... in the "
@@ -83,34 +111,108 @@ class MendConfig:
 class PromptTuningConfig:
     """Every choice of prompt tuning: `vectors` trained on a task's `shots` demonstrations alone.
 
-    `student` is the language model that will answer, frozen.
+    `student` is the language model that will answer, frozen. Raises InputError for a value out of
+    its range.
     """
 
-    task: str = "mnli"
-    student: str = "facebook/opt-125m"
-    method: str = "prompt-tuning"
-    vectors: int = 32
-    shots: int = 16
-    max_length: int = 256
-    steps: int = 200
-    lr: float = 1e-2
-    batch_size: int = 8
-    seed: int = 0
-    device: str = "auto"
+    task: str = like(TrainConfig, "task")
+    student: str = like(TrainConfig, "student")
+    method: str = like(TrainConfig, "method", "prompt-tuning", choices=("prompt-tuning",))
+    vectors: int = like(MendConfig, "vectors", 32)
+    shots: int = like(TrainConfig, "shots", low=2, high=2**20)
+    max_length: int = like(TrainConfig, "max_length")
+    steps: int = like(MendConfig, "steps", 200, low=1, high=2**20)
+    lr: float = like(TrainConfig, "lr", 1e-2, high=10)
+    batch_size: int = like(TrainConfig, "batch_size", high=2**20)
+    seed: int = like(TrainConfig, "seed")
+    device: str = like(TrainConfig, "device")
 
     def __post_init__(self) -> None:
-        one_of("method", self.method, ("prompt-tuning",))
-        for name in ("vectors", "steps", "batch_size"):
-            within(name, getattr(self, name), 1, 2**20)
-        within("shots", self.shots, 2, 2**20)
-        within("max_length", self.max_length, 8, 2**20)
-        within("lr", self.lr, 1e-9, 10)
-        within("seed", self.seed, 0, 2**31)
+        check_options(self)
 
 
-KINDS = {
-    "mend": MendConfig,
-    "hypertuning": MendConfig,
-    "gist": MendConfig,
-    "prompt-tuning": PromptTuningConfig,
-}
+@dataclass(frozen=True)
+class CompressConfig:
+    """Every choice of `edgecd compress`: which demonstrations, and what makes a context of them.
+
+    `distiller` is the run folder of one, or its export; with `model` alone the demonstrations stay
+    as they are (method `none`), or are fitted into `positions` (method `matching`). Raises
+    InputError for a value out of its range, and for options that contradict each other.
+    """
+
+    task: str = option(group=MODELS, path=True, help="Built-in name or TOML file.")
+    distiller: Path | None = option(
+        None, group=MODELS, help="A run of --method mend, gist or hypertuning, or its export."
+    )
+    bundle: Path | None = option(
+        None, group=MODELS, help="Without PyTorch: the language model, to calibrate with."
+    )
+    model: str | None = option(
+        None,
+        group=MODELS,
+        path=True,
+        help="Train nothing: keep all demonstrations, for this language model.",
+    )
+    positions: int | None = option(
+        None, group=CONTEXTS, low=1, help="With --model: in so few, fitted to unlabelled inputs."
+    )
+    shots: int = option(16, group=CONTEXTS, low=0, help="Demonstrations; 0 for none (zero-shot).")
+    seed: int = option(0, group=CONTEXTS, help="Of the demonstrations.")
+    max_length: int = option(256, group=CONTEXTS, low=8, help="Tokens of an input.")
+    calibrate: bool = option(
+        True, group=CONTEXTS, help="Take each label's mean off, on unlabelled inputs."
+    )
+    precision: str = option(
+        "int8",
+        group=CONTEXTS,
+        choices=("int8", "fp16"),
+        flags={"--int8": "8 bits (the default).", "--fp16": "16 bits instead of 8."},
+        help="How the context is kept.",
+    )
+    device: str = like(TrainConfig, "device")
+
+    def __post_init__(self) -> None:
+        check_options(self)
+        if (self.distiller is None) == (self.model is None):
+            raise InputError(
+                "say what compresses: --distiller RUN, or --model M to keep all tokens"
+            )
+        if self.positions is not None and self.model is None:
+            raise InputError(
+                "a distiller has its own number of positions: --positions is for --model M"
+            )
+
+
+@dataclass(frozen=True)
+class AttentionConfig:
+    """Whose demonstrations a distiller reads while `edgecd inspect --attention` looks on."""
+
+    task: str | None = option(
+        None, group=ATTENTION, path=True, help="Whose demonstrations it reads."
+    )
+    shots: int = option(8, group=ATTENTION, low=1, help="Demonstrations that it reads.")
+    seed: int = option(0, group=ATTENTION, help="Of the demonstrations.")
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
+@dataclass(frozen=True)
+class MetaTestConfig:
+    """Every option of `edgecd meta-test` beside the runs and the folder.
+
+    Each task is asked `limit` queries for each seed and each number of demonstrations in `shots`;
+    `matching` are numbers of positions. () and None stand for those of the runs.
+    """
+
+    seeds: tuple[int, ...] = option(SEEDS, help="Of demonstrations and queries.")
+    limit: int = option(100, help="Queries of each task.", low=1)
+    shots: tuple[int, ...] = option((), help="Demonstrations: 16, or 4,8,16 (default: as trained).")
+    prompt_steps: int = option(100, help="Steps of prompt tuning beside; 0 leaves it out.", low=0)
+    matching: tuple[int, ...] = option(
+        (), help="Positions of contexts without training: 32,64 (default: as the runs)."
+    )
+    partition: str | None = option(None, help="Instead of the run's.")
+    split: str | None = option(None, help="Instead of the run's.")
+    data: str | None = option(None, help="Folder of the partition's data.")
+    device: str = option("auto", help="auto, cpu or cuda.")

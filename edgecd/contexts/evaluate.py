@@ -12,7 +12,9 @@ from edgecd.contexts.episodes import query_ids
 from edgecd.contexts.language import Continuation, Front, next_token_logits
 from edgecd.errors import InputError
 from edgecd.lm.models import LanguageModel
+from edgecd.tasks.batching import batches
 from edgecd.tasks.encoding import token_ids
+from edgecd.tasks.metrics import calibrate_labels, label_calibration
 from edgecd.tasks.partition import Pair
 
 ROWS = 8
@@ -40,9 +42,9 @@ def option_scores(
             candidate = Pair(pair.prompt, option, pair.options)
             jobs.append((place, number, query_ids(lm.text_tokenizer, candidate, max_query)))
     scores = [np.zeros(len(pair.options)) for pair in pairs]
-    jobs.sort(key=lambda job: -len(job[2].ids))
-    for start in range(0, len(jobs), ROWS):
-        batch = jobs[start : start + ROWS]
+    lengths = [len(continuation.ids) for _, _, continuation in jobs]
+    for some in batches(lengths, ROWS, tokens=None, longest_first=True):
+        batch = [jobs[number] for number in some]
         logits, targets, _ = next_token_logits(lm, front, [job[2] for job in batch], True)
         log_probabilities = torch.log_softmax(logits, dim=-1).cpu()
         chosen = log_probabilities[torch.arange(len(targets)), targets.cpu()].double().numpy()
@@ -70,5 +72,5 @@ def accuracies(
     plain = float(np.mean([row.argmax() for row in scores] == truth))
     if len({pair.options for pair in pairs}) > 1 or not reference:
         return plain, None
-    shift = np.mean(np.stack(reference), axis=0)
-    return plain, float(np.mean([(row - shift).argmax() for row in scores] == truth))
+    calibrated = calibrate_labels(np.stack(scores), label_calibration(np.stack(reference)))
+    return plain, float(np.mean(calibrated.argmax(-1) == truth))

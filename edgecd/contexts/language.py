@@ -17,6 +17,7 @@ from transformers import AutoModelForSeq2SeqLM
 from edgecd.contexts.encoder_decoder import answer_logits, embeddings
 from edgecd.lm.models import LanguageModel, find_model, load_model_config
 from edgecd.lm.past import Past, cache_of, remember, remember_tokens
+from edgecd.lm.rows import pad_rows
 
 Front = Past | torch.Tensor
 
@@ -77,21 +78,19 @@ def next_token_logits(
     if isinstance(front, torch.Tensor):
         return answer_logits(lm, front, continuations)
     device = lm.model.device
-    lengths = [len(one.ids) for one in continuations]
-    ids = torch.zeros(len(continuations), max(lengths), dtype=torch.long, device=device)
-    is_answer = torch.zeros_like(ids, dtype=torch.bool)
-    real = torch.zeros_like(is_answer)
-    for row, one in enumerate(continuations):
-        ids[row, : len(one.ids)] = torch.tensor(one.ids, device=device)
-        real[row, : len(one.ids)] = True
-        is_answer[row, len(one.ids) - one.answer_length : len(one.ids)] = True
-    mask = torch.cat([real.new_ones(len(continuations), positions_of(front)), real], dim=1)
+    ids, mask = pad_rows([one.ids for one in continuations], 0, device)
+    real = mask.bool()
+    asked = [len(one.ids) - one.answer_length for one in continuations]
+    # Counted from the left: right padding is no answer, as it is not real
+    after = torch.arange(ids.shape[1], device=device) >= torch.tensor(asked, device=device)[:, None]
+    is_answer = real & after
+    before = mask.new_ones(len(continuations), positions_of(front))
     states = lm.model.base_model(
         input_ids=ids,
-        attention_mask=mask.long(),
+        attention_mask=torch.cat([before, mask], dim=1),
         past_key_values=cache_of(front, len(ids)),
         use_cache=True,
     ).last_hidden_state
-    targeted = (real & is_answer if answers_only else real)[:, 1:]
+    targeted = (is_answer if answers_only else real)[:, 1:]
     logits = lm.model.get_output_embeddings()(states[:, :-1][targeted])
     return logits.float(), ids[:, 1:][targeted], is_answer[:, 1:][targeted]

@@ -20,7 +20,8 @@ from transformers.masking_utils import eager_mask
 from edgecd.errors import InputError
 from edgecd.lm.models import LanguageModel
 from edgecd.lm.past import Past, cache_of, places, remember_tokens
-from edgecd.training.loop import pad_rows
+from edgecd.lm.rows import pad_rows
+from edgecd.tasks.batching import batches
 
 ROWS = 8
 STEPS = 100
@@ -62,10 +63,10 @@ def match_attention(
     why = why_not(lm, len(ids) + max(map(len, queries)))
     if why is not None:
         raise InputError(f"{why}: keep all positions of the demonstrations")
-    batches = list(_watch(lm, past, queries, positions))
+    watched = list(_watch(lm, past, queries, positions))
     fitted = []
     for number, (keys, values) in enumerate(past):
-        seen = [batch[number] for batch in batches]
+        seen = [batch[number] for batch in watched]
         squares = torch.stack([one.squares for one in seen]).sum(0)
         squares[:, 0] = torch.inf
         kept = squares.topk(positions, dim=1).indices.sort(dim=1).values[..., None]
@@ -129,9 +130,8 @@ def _watch(
     lm: LanguageModel, past: Past, queries: Sequence[Sequence[int]], place: int
 ) -> Iterator[list[Watched]]:
     """The attention of every layer, for some queries at a time, the first token at `place`."""
-    ordered = sorted(queries, key=len)
-    for start in range(0, len(ordered), ROWS):
-        rows = ordered[start : start + ROWS]
+    for places_of in batches([len(one) for one in queries], ROWS, tokens=None):
+        rows = [queries[number] for number in places_of]
         ids, mask = pad_rows(rows, 0, lm.model.device)
         real = mask.bool()
         before = real.new_ones(len(rows), past[0][0].shape[2])

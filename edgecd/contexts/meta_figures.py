@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
+from edgecd.contexts.meta_record import MetaTestResult, SystemSummary
 from edgecd.contexts.train import PRETRAINING
 from edgecd.files import read_toml
 from edgecd.plotting.style import COLORS, MARKERS, figure, log_axis, plain, save
@@ -27,20 +29,20 @@ _MATCHING = "context"
 _CURVES = {"monitor_divergence": "KL, nats", "monitor_cross_entropy": "cross-entropy, nats"}
 
 
-def write_figures(result: Mapping[str, Any], runs: Sequence[Path], out: Path) -> None:
+def write_figures(result: MetaTestResult, runs: Sequence[Path], out: Path) -> None:
     """`accuracy` of the result, and `learning` of the runs' logs, into OUT.
 
     Accuracy is drawn against positions, and against demonstrations where their numbers differ.
     """
-    many = len(result["shots"]) > 1
+    many, systems = len(result.asked.shots) > 1, result.found.systems
     drawn, panels = figure(7.2, 3.6, columns=2 if many else 1)
     names = [run.resolve().name for run in runs]
-    roles = {system["system"]: _MATCHING for system in result["systems"]}
+    roles = {system.system: _MATCHING for system in systems}
     roles |= dict(zip(names, cycle(_OF_RUNS), strict=False)) | _ROLES
     if many:
-        _against(panels[0], result["systems"], "shots", "demonstrations", roles)
-        panels[0].set_xticks(result["shots"])
-    _against(panels[-1], result["systems"], "positions", "positions in front of a query", roles)
+        _against(panels[0], systems, "shots", "demonstrations", roles)
+        panels[0].set_xticks(result.asked.shots)
+    _against(panels[-1], systems, "positions", "positions in front of a query", roles)
     log_axis(panels[-1], "x")
     panels[0].set_ylabel("mean accuracy")
     _legend(drawn, panels[0], 3)
@@ -50,28 +52,31 @@ def write_figures(result: Mapping[str, Any], runs: Sequence[Path], out: Path) ->
 
 def _against(
     panel: Axes,
-    systems: Sequence[Mapping[str, Any]],
-    key: str,
+    systems: Sequence[SystemSummary],
+    by: Literal["shots", "positions"],
     label: str,
     roles: Mapping[str, str],
 ) -> None:
     """A line for each system, with its spread over seeds."""
-    for name in dict.fromkeys(system["system"] for system in systems):
-        own = sorted(
-            (system for system in systems if system["system"] == name), key=lambda one: one[key]
-        )
+
+    def place(system: SystemSummary) -> float:
+        return system.shots if by == "shots" else system.positions
+
+    for name in dict.fromkeys(system.system for system in systems):
+        own = sorted((system for system in systems if system.system == name), key=place)
         role = roles[name]
-        if name == "zero-shot" and key == "shots":
-            panel.axhline(own[0]["accuracy"], color=COLORS[role], ls="-.", lw=1, label=name)
+        if name == "zero-shot" and by == "shots":
+            panel.axhline(own[0].accuracy, color=COLORS[role], ls="-.", lw=1, label=name)
             continue
-        places = [system[key] for system in own]
-        if key == "positions":  # as many for most systems: a little apart, or they hide each other
-            before = list(dict.fromkeys(one["system"] for one in systems if one[key] == places[0]))
-            places = [place * 1.05 ** before.index(name) for place in places]
+        places = [place(system) for system in own]
+        if by == "positions":  # as many for most systems: a little apart, or they hide each other
+            alike = (system.system for system in systems if place(system) == places[0])
+            apart = list(dict.fromkeys(alike)).index(name)
+            places = [one * 1.05**apart for one in places]
         panel.errorbar(
             places,
-            [system["accuracy"] for system in own],
-            yerr=[system["accuracy_sd_over_seeds"] or 0.0 for system in own],
+            [system.accuracy for system in own],
+            yerr=[system.accuracy_sd_over_seeds or 0.0 for system in own],
             color=COLORS[role],
             marker=MARKERS[role],
             ms=6,
@@ -86,12 +91,14 @@ def _learning(runs: Mapping[str, Path], stem: Path, roles: Mapping[str, str]) ->
     """The monitored loss, a panel for each of its terms; stage 1 is dashed."""
     drawn, panels = figure(7.2, 3.2, columns=2)
     for name, run in runs.items():
-        lines = _history(run)
+        watched = _history(run)
         before = 0
-        for stage in dict.fromkeys(line["stage"] for line in lines):
-            own = [line for line in lines if line["stage"] == stage]
-            for panel, key in zip(panels, _CURVES, strict=True):
-                points = [(before + line["step"], line[key]) for line in own if key in line]
+        for stage in dict.fromkeys(one.stage for one in watched):
+            own = [one for one in watched if one.stage == stage]
+            for panel, term in zip(panels, _CURVES, strict=True):
+                points = [
+                    (before + one.step, one.losses[term]) for one in own if term in one.losses
+                ]
                 if points:
                     x, y = zip(*points, strict=True)
                     line = "--" if stage == PRETRAINING else "-"
@@ -99,7 +106,7 @@ def _learning(runs: Mapping[str, Path], stem: Path, roles: Mapping[str, str]) ->
                     panel.plot(
                         x, y, line, marker=".", lw=1.3, color=COLORS[roles[name]], label=label
                     )
-            before += own[-1]["step"]
+            before += own[-1].step
     for panel, words in zip(panels, _CURVES.values(), strict=True):
         panel.set(xlabel="steps", ylabel=words)
     _legend(drawn, panels[0], 2)
@@ -114,11 +121,23 @@ def _legend(drawn: Figure, panel: Axes, columns: int) -> None:
     drawn.legend(handles, labels, **below)
 
 
-def _history(run: Path) -> list[dict[str, Any]]:
-    """The lines of a run's log, after those of the run that it started from."""
+@dataclass(frozen=True)
+class _Watched:
+    """A line of a run's log: the step of a stage, and the monitored losses by their names."""
+
+    stage: str
+    step: int
+    losses: Mapping[str, float]
+
+
+def _history(run: Path) -> list[_Watched]:
+    """What the log of a run says, after that of the run that it started from."""
     config, log = run / CONFIG, run / METRICS
     start = read_toml(config).get("start") if config.exists() else None
-    lines = _history(Path(start)) if start else []
+    watched = _history(Path(start)) if start else []
     if log.exists():
-        lines += [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-    return lines
+        for text in log.read_text(encoding="utf-8").splitlines():
+            line = json.loads(text)
+            losses = {term: line[term] for term in _CURVES if term in line}
+            watched.append(_Watched(line["stage"], line["step"], losses))
+    return watched

@@ -5,8 +5,8 @@ Each is a module whose `front` takes the token ids of demonstrations; only its o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 import torch
 from peft import PeftModel
@@ -31,6 +31,17 @@ class Reader(nn.Module):
         super().__init__()
         self.body = body
         self.placeholders = nn.Parameter(_random_embeddings(body, positions, seed))
+
+    @property
+    def is_adapted(self) -> bool:
+        """Whether an adapter trains, in place of the whole body."""
+        return isinstance(self.body, PeftModel)
+
+    def merged(self) -> PreTrainedModel:
+        """The body with its adapter, where there is one, added into the weights, in place."""
+        body: Any = self.body.merge_and_unload() if self.is_adapted else self.body
+        merged: PreTrainedModel = body
+        return merged
 
     @property
     def width(self) -> int:
@@ -59,7 +70,7 @@ class Reader(nn.Module):
         https://arxiv.org/abs/2312.03414). Gives the body's output, whose last rows are the
         placeholders'.
         """
-        if not isinstance(self.body, PeftModel):
+        if not self.is_adapted:
             return self._read(cache, self.embedded(ids), first - len(ids), **options)
         with torch.no_grad(), self.body.disable_adapter():
             self._read(cache, self._tokens(ids), first - len(ids))
@@ -88,7 +99,23 @@ class Reader(nn.Module):
         return self.placeholders[None].to(self.body.get_input_embeddings().weight.dtype)
 
 
-class Distiller(nn.Module):
+class Network(nn.Module):
+    """What makes contexts for a frozen language model; each `method` has one."""
+
+    method: ClassVar[str]
+
+    def front(self, lm: LanguageModel, ids: Sequence[int]) -> Front:
+        """What stands in front of a query after demonstrations of these token ids."""
+        raise NotImplementedError
+
+
+class ReadingNetwork(Network):
+    """A network whose `reader` reads the demonstrations."""
+
+    reader: Reader
+
+
+class Distiller(ReadingNetwork):
     """MEND (https://arxiv.org/abs/2403.06914): demonstrations in, vectors for a frozen model out.
 
     The reader's states are the vectors; where the two widths differ, a linear layer and tanh are
@@ -97,12 +124,14 @@ class Distiller(nn.Module):
     size in a few channels, so that all vectors would look alike.
     """
 
+    method = "mend"
+
     def __init__(self, body: PreTrainedModel, lm: LanguageModel, positions: int, seed: int) -> None:
         super().__init__()
         self.reader = Reader(body, positions, seed)
         table = lm.model.get_input_embeddings().weight
         width = int(table.shape[1])
-        self.project: nn.Module = nn.Identity()
+        self.project: nn.Module = nn.Identity()  # or `projection`, and tanh
         if width != self.reader.width:
             self.project = nn.Sequential(nn.Linear(self.reader.width, width), nn.Tanh())
         with torch.no_grad():
@@ -114,6 +143,15 @@ class Distiller(nn.Module):
         self.register_buffer("gain", gain)
         self.register_buffer("shift", table.float().mean(0) - made.mean(0) * gain)
 
+    @property
+    def projection(self) -> nn.Linear | None:
+        """The linear layer between the two widths; None where they are one."""
+        if not isinstance(self.project, nn.Sequential):
+            return None
+        layer = self.project[0]
+        assert isinstance(layer, nn.Linear)
+        return layer
+
     def vectors(self, ids: Sequence[int]) -> torch.Tensor:
         """[positions, width of the frozen model]."""
         made: torch.Tensor = self.project(self.reader(ids)) * self.gain + self.shift
@@ -124,12 +162,14 @@ class Distiller(nn.Module):
         return front_of_vectors(lm, self.vectors(ids))
 
 
-class Hypernetwork(nn.Module):
+class Hypernetwork(ReadingNetwork):
     """HyperTuning (https://arxiv.org/abs/2211.12485): demonstrations in, keys and values out.
 
     A linear layer makes every layer's keys and values of a position from the reader's state there,
     as a change of those of random tokens, so that an untrained one does no harm.
     """
+
+    method = "hypertuning"
 
     def __init__(self, body: PreTrainedModel, lm: LanguageModel, positions: int, seed: int) -> None:
         super().__init__()
@@ -155,13 +195,15 @@ class Hypernetwork(nn.Module):
         return [(layer[0][None], layer[1][None]) for layer in past]
 
 
-class Gist(nn.Module):
+class Gist(ReadingNetwork):
     """Gist tokens (https://arxiv.org/abs/2304.08467): what the model remembers of placeholders.
 
     The reader starts as the frozen model, and its keys and values at the placeholders are the
     context: no second model turns vectors into them. The first position is a start token's, as
     attention rests there when it has nothing to look for.
     """
+
+    method = "gist"
 
     def __init__(self, body: PreTrainedModel, lm: LanguageModel, positions: int, seed: int) -> None:
         super().__init__()
@@ -198,8 +240,10 @@ class Gist(nn.Module):
         ]
 
 
-class SoftPrompt(nn.Module):
+class SoftPrompt(Network):
     """Prompt tuning (https://arxiv.org/abs/2104.08691): vectors trained for one task."""
+
+    method = "prompt-tuning"
 
     def __init__(self, lm: LanguageModel, positions: int, seed: int) -> None:
         super().__init__()
@@ -211,16 +255,20 @@ class SoftPrompt(nn.Module):
         return front_of_vectors(lm, self.prompt)
 
 
+READING: dict[str, Callable[[PreTrainedModel, LanguageModel, int, int], ReadingNetwork]] = {
+    kind.method: kind for kind in (Distiller, Hypernetwork, Gist)
+}
+
+
 def make_network(
     method: str, lm: LanguageModel, body: PreTrainedModel | None, positions: int, seed: int
-) -> Any:
+) -> Network:
     """The network of a method; InputError for one whose context does not fit the model."""
     if positions >= lm.max_positions:
         raise InputError(f"{positions} vectors are more than {lm.name} has positions for")
-    if method == "prompt-tuning" or body is None:
+    if method == SoftPrompt.method or body is None:
         return SoftPrompt(lm, positions, seed)
-    made = {"mend": Distiller, "hypertuning": Hypernetwork, "gist": Gist}[method]
-    return made(body, lm, positions, seed)
+    return READING[method](body, lm, positions, seed)
 
 
 def _random_tokens(model: PreTrainedModel, count: int, seed: int) -> list[int]:

@@ -29,8 +29,9 @@ from edgecd.lm.scorer import make_scorer
 from edgecd.tasks.demonstrations import calibration_inputs, draw_demonstrations
 from edgecd.tasks.partition import Pair, pair_of
 from edgecd.tasks.task import load_task, read_split
-from edgecd.training.distil import PACKAGES, Reporter
+from edgecd.training.distil import PACKAGES
 from edgecd.training.folder import RUN, finished, forget_lost_steps, open_log, open_run
+from edgecd.training.run import Reporter
 from edgecd.training.state import saved_step
 
 STAGE = "prompt-tuning"
@@ -76,8 +77,7 @@ def train_prompt(
         scorer, past, STAGE, task.name, config.max_length, config.shots, config.vectors,
         seed=config.seed, steps=config.steps, lr=config.lr,
     )  # fmt: skip
-    shots = [(example.fields, str(example.label)) for example in demonstrations]
-    inputs = calibration_inputs(train, shots, config.seed)
+    inputs = calibration_inputs(train, demonstrations, config.seed)
     context = calibrated(context, scorer, inputs)
     write_context(out / CONTEXT, context, "fp16")
     run = {

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from edgecd.contexts.config import KINDS, MendConfig
+from edgecd.contexts.config import DISTILLERS, MendConfig
 from edgecd.contexts.episodes import TaskEpisodes, TextEpisodes, read_passages
 from edgecd.contexts.language import is_encoder_decoder, load_frozen
 from edgecd.contexts.loop import Stage, fit
@@ -31,8 +31,9 @@ from edgecd.lm.models import (
 from edgecd.lm.past import model_fingerprint
 from edgecd.tasks.partition import Partition, load_partition
 from edgecd.training.account import Account
-from edgecd.training.distil import PACKAGES, Reporter
+from edgecd.training.distil import PACKAGES
 from edgecd.training.folder import RUN, finished, forget_lost_steps, open_log, open_run
+from edgecd.training.run import Reporter
 from edgecd.training.state import save_tensors, saved_step
 from edgecd.training.student import add_adapter, load_trainable, trainable_state
 
@@ -43,11 +44,20 @@ PRETRAINING, FINETUNING = "pretraining", "finetuning"
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained network with the frozen language model that it makes contexts for."""
+    """A trained network with the frozen language model that it makes contexts for.
+
+    `config` is what the training was asked, `run` its whole run.json.
+    """
 
     lm: LanguageModel
     network: Any
+    config: MendConfig
     run: dict[str, Any]
+
+    @property
+    def model_fingerprint(self) -> str:
+        """Of the language model's weights."""
+        return str(self.run["language_model"]["fingerprint"])
 
 
 def train_distiller(
@@ -189,12 +199,12 @@ def load_distiller(
     _check_weights(run, facts, lm)
     network = build_network(config, lm, device)
     load_trainable(network, load_file(run / DISTILLER))
-    return Trained(lm, network.eval(), facts)
+    return Trained(lm, network.eval(), config, facts)
 
 
 def _distiller_facts(run: Path) -> dict[str, Any]:
     facts: dict[str, Any] = read_json(run / RUN)
-    if KINDS.get(facts.get("method", "")) is not MendConfig or not (run / DISTILLER).exists():
+    if facts.get("method") not in DISTILLERS or not (run / DISTILLER).exists():
         raise InputError(
             f"{run} is not the run of a distiller: train one with edgecd train --method mend"
         )

@@ -29,8 +29,8 @@ class Audit:
     float_constant_bytes: int
     integer_constant_bytes: int
 
-    def facts(self) -> dict[str, Any]:
-        """The figures for a manifest, operators as one line of text, the most frequent first."""
+    def metadata(self) -> dict[str, Any]:
+        """The numbers for a manifest, operators as one line of text, the most frequent first."""
         ordered = sorted(self.operators.items(), key=lambda item: (-item[1], item[0]))
         return {
             "operators": ", ".join(f"{number} {name}" for name, number in ordered),
@@ -61,7 +61,7 @@ def audit(path: Path) -> Audit:
 
 
 def count(graph: onnx.ModelProto) -> Audit:
-    """The figures of a graph as it stands."""
+    """The numbers of a graph as it stands."""
     import onnx
 
     floats = {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE}

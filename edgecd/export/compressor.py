@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgecd.errors import CheckFailed, InputError, require
+from edgecd.errors import CheckFailed, InputError
+from edgecd.export.config import ExportConfig
 from edgecd.export.context_graphs import (
     gist_graph,
     prefix_graph,
@@ -18,42 +19,47 @@ from edgecd.export.context_graphs import (
     tokens_graph,
     vectors_graph,
 )
+from edgecd.export.convert import need_export
+from edgecd.export.families import read_stack
 from edgecd.export.graph import PROTOBUF_LIMIT_BYTES
-from edgecd.export.quantize import Treatment, quantize
-from edgecd.export.stack import Linear, Stack, read_stack
+from edgecd.export.recipes import RECIPES
+from edgecd.export.stack import Linear, Stack
 from edgecd.export.tape import IR_VERSION
 from edgecd.files import new_folder, public, sha256_file, write_json, write_text
 from edgecd.formats.compressor import FACTS, CompressorFacts, facts_json
+from edgecd.formats.contract import HEAD, INPUTS, LABEL_IDS, PAST
 from edgecd.formats.manifest import MODEL, TOKENIZER
-from edgecd.runtime.compressor import LABEL_IDS
-from edgecd.runtime.session import HEAD, PAST, open_session
+from edgecd.formats.precision import PRECISIONS
+from edgecd.runtime.session import open_session
 
 if TYPE_CHECKING:
     import onnx
 
-PRECISIONS = ("fp32", "int8")
+    from edgecd.contexts.networks import Distiller, Gist, Hypernetwork, ReadingNetwork
+    from edgecd.lm.models import LanguageModel
+
 PROBE = (5, 7, 11, 13, 17, 19, 23, 29)
-# Root mean squares, of the error against keys and values.
-TOLERANCES = {"fp32": 1e-5, "int8": 0.1}
-_WEIGHTS_ONLY = Treatment("weights", "8-bit weights, inputs as they are", weights_only=True)
 
 
 def export_compressor(
     run: Path,
     out: Path,
-    precision: str = "fp32",
+    config: ExportConfig | None = None,
     force: bool = False,
-    report: Callable[[str], None] = lambda line: None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
     """Export a distiller with its frozen language model as a compressor; returns what was done.
 
-    Raises InputError for a run of another kind, a family without a fused graph, or two models that
-    do not fit one ONNX file; CheckFailed when the graph's context is not PyTorch's on a probe.
+    `config` None means full precision. Raises InputError for a run of another kind, a family
+    without a fused graph, or two models that do not fit one ONNX file; CheckFailed when the
+    graph's context is not PyTorch's on a probe.
     """
-    if precision not in PRECISIONS:
-        raise InputError(f"a compressor is {' or '.join(PRECISIONS)}, not {precision}")
-    for module, extra in (("onnx", "export"), ("onnx_ir", "export"), ("onnxruntime", "cpu")):
-        require(module, extra)
+    name = (config or ExportConfig()).goal.precision
+    treat, tolerance = RECIPES[name].compressor, PRECISIONS[name].context_tolerance
+    if treat is None or tolerance is None:
+        known = [one for one, recipe in RECIPES.items() if recipe.compressor is not None]
+        raise InputError(f"a compressor is {' or '.join(known)}, not {name}")
+    need_export()
     import onnx
     import torch
 
@@ -64,35 +70,33 @@ def export_compressor(
     trained = load_distiller(run, torch.device("cpu"), torch.float32)
     with torch.no_grad():
         expected = past_of(trained.network.front(trained.lm, PROBE))
-    report("writing the graph of the distiller and its language model")
-    graph = compressor_graph(trained.lm, trained.network)
-    if precision == "int8":
-        graph = quantize(graph, _WEIGHTS_ONLY)
+    say("writing the graph of the distiller and its language model")
+    graph = treat(compressor_graph(trained.lm, trained.network))
     facts = CompressorFacts(
         method=trained.run["method"],
         model=public(trained.lm.name),
         fingerprint=trained.run["language_model"]["fingerprint"],
         positions=int(expected.shape[3]),
         max_context=int(trained.run["max_context"]),
-        precision=precision,
+        precision=name,
     )
     with new_folder(out, force) as part:
         onnx.save(graph, part / MODEL)
         write_text(part / TOKENIZER, trained.lm.text_tokenizer.to_str())
-        feed = {"input_ids": np.array([PROBE]), LABEL_IDS: np.array([3, 4])}
+        feed = {INPUTS[0]: np.array([PROBE]), LABEL_IDS: np.array([3, 4])}
         found = open_session(part / MODEL).run([PAST], feed)[0]
         error = float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
-        if not error <= TOLERANCES[precision]:  # also true for NaN
+        if not error <= tolerance:  # also true for NaN
             raise CheckFailed(
-                f"the {precision} graph's context is off by {error:.2g} of PyTorch's on a probe, "
-                f"and {TOLERANCES[precision]:g} is allowed"
+                f"the {name} graph's context is off by {error:.2g} of PyTorch's on a probe, "
+                f"and {tolerance:g} is allowed"
             )
         hashes = {name: sha256_file(part / name) for name in (MODEL, TOKENIZER)}
         write_json(part / FACTS, facts_json(replace(facts, files=hashes)))
         size_bytes = sum(file.stat().st_size for file in part.iterdir())
     return {
         "compressor": str(out),
-        "precision": precision,
+        "precision": facts.precision,
         "positions": facts.positions,
         "probe_error": error,
         "size_bytes": size_bytes,
@@ -100,15 +104,16 @@ def export_compressor(
     }
 
 
-def compressor_graph(lm: Any, network: Any) -> onnx.ModelProto:
-    """`input_ids` [1, sequence] and `label_ids` [labels] -> `past` and `head` (see `graph`)."""
+def compressor_graph(lm: LanguageModel, network: ReadingNetwork) -> onnx.ModelProto:
+    """`input_ids` [1, sequence] and `label_ids` [labels] -> `past` and `head` (see `graph`).
+
+    Raises InputError for two models that do not fit one ONNX file.
+    """
     import torch
 
-    frozen = lm.model.base_model
-    body = network.reader.body
-    adapted = hasattr(body, "merge_and_unload")
-    if adapted:
-        body = body.merge_and_unload()
+    frozen, reader = lm.model.base_model, network.reader
+    adapted = reader.is_adapted
+    body = reader.merged()
     size_bytes = 4 * sum(
         parameter.numel() for model in (body, lm.model) for parameter in model.parameters()
     )
@@ -117,33 +122,55 @@ def compressor_graph(lm: Any, network: Any) -> onnx.ModelProto:
             f"distiller and language model have {size_bytes / 1e9:.1f} GB of fp32 weights, and a "
             "self-contained ONNX file holds 2.1 GB at most: compress with PyTorch"
         )
-    placeholders = network.reader.placeholders.detach().float().numpy()
+    # An adapter works at the placeholders alone (see `networks.Reader.read_into`)
+    reading = frozen if adapted else body
     with torch.no_grad():
         table = lm.model.get_output_embeddings().weight.float().numpy()
-        if hasattr(network, "start"):
-            # an adapter works at the placeholders alone (see `networks.Reader.read_into`)
-            reader = tokens_graph(_stack(frozen if adapted else body))
-            writer = gist_graph(_stack(body), placeholders, network.start.numpy())
-            return _joined([reader, writer], table)
-        project: Linear | None = None
-        scale: tuple[np.ndarray, np.ndarray] | None = None
-        if hasattr(network, "change"):
-            writer = prefix_graph(network.change.weight.numpy().T, network.base.numpy())
-        else:
-            scale = (network.gain.numpy(), network.shift.numpy())
-            if isinstance(network.project, torch.nn.Sequential):
-                first: Any = network.project[0]
-                project = Linear(first.weight.numpy().T, first.bias.numpy())
-            writer = vectors_graph(_stack(frozen))
-        reader = reader_graph(_stack(body), placeholders, project, scale)
-    return _joined([reader, writer], table)
+        return _joined(WRITERS[network.method](network, _stack(body), reading, frozen), table)
+
+
+def _distiller_graphs(
+    network: Distiller, body: Stack, reading: Any, frozen: Any
+) -> list[onnx.ModelProto]:
+    layer = network.projection
+    project = None if layer is None else Linear(layer.weight.numpy().T, layer.bias.numpy())
+    scale = (network.gain.numpy(), network.shift.numpy())
+    reader = reader_graph(body, _placeholders(network), project, scale)
+    return [reader, vectors_graph(_stack(frozen))]
+
+
+def _hypernetwork_graphs(
+    network: Hypernetwork, body: Stack, reading: Any, frozen: Any
+) -> list[onnx.ModelProto]:
+    reader = reader_graph(body, _placeholders(network), None, None)
+    return [reader, prefix_graph(network.change.weight.numpy().T, network.base.numpy())]
+
+
+def _gist_graphs(network: Gist, body: Stack, reading: Any, frozen: Any) -> list[onnx.ModelProto]:
+    writer = gist_graph(body, _placeholders(network), network.start.numpy())
+    return [tokens_graph(_stack(reading)), writer]
+
+
+# Method -> the two graphs of its network, the second of which takes what the first gives. Each is
+# made of the network, its reader's body as a Stack, the body that reads tokens, and the frozen one.
+WRITERS: Mapping[str, Callable[[Any, Stack, Any, Any], list[onnx.ModelProto]]] = {
+    "mend": _distiller_graphs,
+    "hypertuning": _hypernetwork_graphs,
+    "gist": _gist_graphs,
+}
+
+
+def _placeholders(network: ReadingNetwork) -> np.ndarray:
+    """The reader's learned placeholders, float32 [positions, width]."""
+    placeholders: np.ndarray = network.reader.placeholders.detach().float().numpy()
+    return placeholders
 
 
 def _stack(body: Any) -> Stack:
     """The description of a language model's body, with a head of nothing."""
     import torch
 
-    from edgecd.training.student import classifier_of
+    from edgecd.lm.fold import classifier_of
 
     width = body.get_input_embeddings().weight.shape[1]
     return read_stack(classifier_of(body, torch.zeros(2, width), ("0", "1"), 0, "distiller"))

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgecd.export.graph import Shared, linear, placed, run_layers
+from edgecd.export.layers import linear, placed, run_layers
+from edgecd.export.shared import Shared
 from edgecd.export.stack import Linear, Stack
 from edgecd.export.tape import constant, input_ids, ints, op, written
-from edgecd.runtime.session import INPUTS, PAST
+from edgecd.formats.contract import INPUTS, PAST
 
 if TYPE_CHECKING:
     import onnx

@@ -14,42 +14,44 @@ from numpy.typing import NDArray
 
 from edgecd.errors import CheckFailed, InputError, require
 from edgecd.export import parity
+from edgecd.export.activations import Feed, linears, make_feeds
 from edgecd.export.audit import audit, refuse_folded
-from edgecd.export.calibrate import Feed, linears, make_feeds
-from edgecd.export.candidates import EXPORTERS, Candidate, Source, candidates, read_source
+from edgecd.export.config import ExportConfig
+from edgecd.export.recipes import RECIPES, Candidate, Say
 from edgecd.export.run_folder import RunFolder, load_run
 from edgecd.export.samples import record_samples
-from edgecd.export.target import MAX_FLIPS_PCT
+from edgecd.export.source import Source, read_source
 from edgecd.files import refuse_existing
 from edgecd.formats.bundle import write_bundle
 from edgecd.formats.context import Context
-from edgecd.formats.manifest import MODEL, PRECISIONS, Manifest
+from edgecd.formats.contract import HEAD, PAST
+from edgecd.formats.manifest import MODEL, Manifest
+from edgecd.formats.precision import FP32, PRECISIONS, Precision, find_precision
 from edgecd.runtime.predictor import Predictor
-from edgecd.runtime.session import HEAD, PAST, open_session, signature
+from edgecd.runtime.session import open_session, signature
+from edgecd.tasks.answerer import Fields
+from edgecd.tasks.batching import BATCH_TOKENS
 from edgecd.tasks.encoding import Encoded, constant_prefix
 
 if TYPE_CHECKING:
     import onnx
     from transformers import PreTrainedModel
 
-FP32 = "fp32"
 GRAPH_CHECK_EXAMPLES = 64
-QUANTIZED = ("int8", "int4")
-
-Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Job:
     """What an export starts from besides its graph.
 
-    `reference` holds PyTorch's logits on the gate's examples; on its first ones where the graph is
-    `exact`, which they must show before it answers for the rest. A language model's export has a
-    context, in memory and as a file; `changes` join the provenance.
+    On `measured` inputs activation statistics are made. `reference` holds PyTorch's logits on the
+    gate's examples; on its first ones where the graph is `exact`, which they must show before it
+    answers for the rest. A language model's export has a context, in memory and as a file;
+    `changes` join the provenance.
     """
 
     loaded: RunFolder
-    calibration: list[parity.Fields]
+    measured: list[Fields]
     gate: parity.HeldOut
     reference: NDArray[np.float32]
     exact: bool
@@ -59,128 +61,127 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Kept:
+class Passed:
     """The graph that passed the gate, as the device runs it, and all that was tried."""
 
     candidate: Candidate
     predictor: Predictor
-    figures: parity.Figures
-    tried: list[dict[str, Any]]
+    found: parity.Parity
+    tried: list[parity.Trial]
 
 
 def export_run(
     run: Path,
     out: Path,
-    precision: str = FP32,
-    max_flips_pct: float | None = None,
-    exporter: str = "auto",
+    config: ExportConfig | None = None,
     force: bool = False,
-    report: Report = lambda line: None,
-    weight_bits: int = 8,
-    trim_corpus: Path | None = None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
     """Export RUN/checkpoint as a bundle at `out`; returns what was done, as JSON.
 
     The first treatment, fastest first, whose answers differ from the PyTorch checkpoint's on at
-    most `max_flips_pct` percent of the held-out examples is kept (None: the precision's usual
-    limit, see `target`). `weight_bits` 7 is for devices whose 8-bit dot products saturate;
-    `trim_corpus` is a file of inputs whose vocabulary is kept (see `vocabulary`). Raises
-    CheckFailed, with all that was tried, when no treatment passes; InputError for a run that is
-    not finished or a wrong option. `report` gets one line of progress at a time.
+    most `config.max_flips_pct` percent of the held-out examples is kept. `config` None means full
+    precision. Raises CheckFailed, with all that was tried, when no treatment passes; InputError for
+    a run that is not finished or an `out` that is there without `force`. `say` gets one line of
+    progress at a time.
     """
-    if precision not in PRECISIONS:
-        raise InputError(
-            f"precision {precision!r} does not exist: choose one of {', '.join(PRECISIONS)}"
-        )
-    if exporter not in EXPORTERS:
-        raise InputError(f"unknown exporter {exporter!r}: choose one of {', '.join(EXPORTERS)}")
-    for module, extra in (("onnx", "export"), ("onnx_ir", "export"), ("onnxruntime", "cpu")):
-        require(module, extra)
-    if exporter == "optimum" and trim_corpus is not None:
-        raise InputError(
-            "Optimum reads the checkpoint with its whole vocabulary: leave out --trim-vocab, or "
-            "--exporter optimum"
-        )
+    config = config or ExportConfig()
+    precision = find_precision(config.goal.precision)
+    need_export()
     refuse_existing(out, force)
     started = time.perf_counter()
+    from edgecd.lm.checkpoint import Checkpoint
+
     loaded, model = load_run(run)
     heldout = parity.read_heldout(run, loaded.tokenizer, loaded.template, loaded.max_length)
-    calibration, gate = parity.split(heldout)
-    exact = precision in QUANTIZED and trim_corpus is None
+    measured, gate = parity.split(heldout)
+    exact = precision.is_quantized and config.trim_vocab is None
     seen = gate.first(GRAPH_CHECK_EXAMPLES) if exact else gate
-    report(f"PyTorch checkpoint on {len(seen.fields)} held-out examples")
-    encoded = parity.encode(seen.fields, loaded)
-    reference = parity.checkpoint_logits(model, encoded, loaded.pad_token_id)
+    say(f"PyTorch checkpoint on {len(seen.fields)} held-out examples")
+    answerer = Checkpoint(
+        model,
+        loaded.tokenizer,
+        loaded.template,
+        loaded.max_length,
+        parity.REFERENCE_ROWS,
+        BATCH_TOKENS,
+    )
+    reference = answerer.logits(seen.fields)
     trimmed: dict[str, Any] = {}
-    if trim_corpus is not None:
-        loaded, trimmed = _trim(model, loaded, trim_corpus, report)
+    if config.trim_vocab is not None:
+        loaded, trimmed = _trim(model, loaded, config.trim_vocab, say)
     prefix = constant_prefix(loaded.tokenizer, loaded.template)
-    source = read_source(model, run / "checkpoint", exporter, precision, prefix, report)
-    del model  # the graph has its weights; two copies are enough
-    job = Job(loaded, calibration, gate, reference, exact, trimmed)
+    fused_for = precision.name if RECIPES[precision.name].needs_fused else None
+    source = read_source(model, run / "checkpoint", config.exporter, fused_for, prefix, say)
+    del model, answerer  # the graph has its weights; two copies are enough
+    job = Job(loaded, measured, gate, reference, exact, trimmed)
     sources = [source]
     del source
-    return finish(job, sources, out, precision, max_flips_pct, force, report, weight_bits, started)
+    return finish(job, sources, out, config, force, say, started)
+
+
+def need_export() -> None:
+    """Raise MissingExtra unless graphs can be written and run here."""
+    for module, extra in (("onnx", "export"), ("onnx_ir", "export"), ("onnxruntime", "cpu")):
+        require(module, extra)
 
 
 def finish(
     job: Job,
     sources: list[Source],
     out: Path,
-    precision: str,
-    max_flips_pct: float | None,
+    config: ExportConfig,
     force: bool,
-    report: Report,
-    weight_bits: int,
+    say: Say,
     started: float,
 ) -> dict[str, Any]:
     """Treat the one source graph, which is taken out of the list, and write what passes the gate.
 
-    Raises CheckFailed, with all that was tried, when nothing does.
+    `started` is when the export began, of `time.perf_counter`. Raises CheckFailed, with all that
+    was tried, when nothing passes.
     """
     source = sources.pop()  # so that nobody else keeps its weights
     loaded, gate, reference = job.loaded, job.gate, job.reference
-    if max_flips_pct is None:
-        max_flips_pct = MAX_FLIPS_PCT[precision]
+    precision = find_precision(config.goal.precision)
     # Beside the bundle, as temporary folders are memory on some machines.
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.work.") as work:
         desk = _Desk(job, source.prefix, Path(work))
         if job.exact:
-            report(f"full precision on {len(gate.fields)} held-out examples")
+            say(f"full precision on {len(gate.fields)} held-out examples")
             reference = _exact_logits(desk, source.graph, gate, reference)
-        feeds = desk.feeds(parity.encode(job.calibration, loaded))
-        made = candidates(source, precision, feeds, weight_bits, report)
+        feeds = desk.feeds(parity.encode(job.measured, loaded))
+        made = RECIPES[precision.name].make(source, feeds, config.goal.weight_bits, say)
         used, linear_layers = source.exporter, _linear_layers(source)
         del source
-        kept = _first_to_pass(made, desk, precision, gate, reference, max_flips_pct, report)
+        passed = _first_to_pass(made, desk, precision, gate, reference, config.max_flips_pct, say)
         audited = audit(desk.path)
-        if precision in QUANTIZED:
-            refuse_folded(kept.candidate.graph, audited, linear_layers)
+        if precision.is_quantized:
+            refuse_folded(passed.candidate.graph, audited, linear_layers)
         manifest = replace(
-            kept.predictor.manifest,
-            samples=record_samples(kept.predictor),
+            passed.predictor.manifest,
+            samples=record_samples(passed.predictor),
             parity={
-                **asdict(kept.figures),
-                "flips_pct": round(kept.figures.flips_pct, 3),
-                "max_flips_pct": max_flips_pct,
-                "treatment": kept.candidate.treatment,
-                "treatment_description": kept.candidate.description,
-                "tried": kept.tried,
+                **asdict(passed.found),
+                "flips_pct": round(passed.found.flips_pct, 3),
+                "max_flips_pct": config.max_flips_pct,
+                "treatment": passed.candidate.treatment,
+                "treatment_description": passed.candidate.description,
+                "tried": [one.to_json() for one in passed.tried],
             },
             provenance={
                 **loaded.made,
                 **job.changes,
-                "export": {**_made_by(used), **audited.facts()},
+                "export": {**_made_by(used), **audited.metadata()},
             },
         )
         tokenizer = loaded.tokenizer.to_str()
         written = write_bundle(out, manifest, desk.path, tokenizer, force, job.context_file)
     return {
         "bundle": str(out),
-        "precision": precision,
+        "precision": precision.name,
         "exporter": used,
-        "treatment": kept.candidate.treatment,
+        "treatment": passed.candidate.treatment,
         "prefix_tokens": len(written.prefix_ids),
         "parity": dict(written.parity),
         "size_bytes": sum(record.size_bytes for record in written.files.values()),
@@ -252,13 +253,14 @@ def _exact_logits(
     Raises CheckFailed unless they are the checkpoint's on the first examples: no treatment would
     cure a graph that is wrong already.
     """
+    full = PRECISIONS[FP32]
     logits = desk.predictor(graph, FP32).logits(gate.fields)
     seen = len(checkpoint)
-    figures = parity.compare(logits[:seen], checkpoint, gate.gold[:seen])
-    if not parity.passes(figures, FP32, max_flips_pct=100):
+    found = parity.compare(logits[:seen], checkpoint, gate.gold[:seen])
+    if not parity.passes(found, full, max_flips_pct=100):
         raise CheckFailed(
             f"the fp32 graph differs from the PyTorch checkpoint by "
-            f"{figures.max_abs_logit_diff:.3g} in its logits ({parity.MAX_FP32_LOGIT_DIFF} is "
+            f"{found.max_abs_logit_diff:.3g} in its logits ({full.gate_tolerance} is "
             "allowed), so it was not quantized: try --exporter torch"
         )
     return logits
@@ -267,46 +269,39 @@ def _exact_logits(
 def _first_to_pass(
     made: Iterable[Candidate],
     desk: _Desk,
-    precision: str,
+    precision: Precision,
     gate: parity.HeldOut,
     reference: NDArray[np.float32],
     max_flips_pct: float,
-    report: Report,
-) -> Kept:
-    tried: list[dict[str, Any]] = []
+    say: Say,
+) -> Passed:
+    tried: list[parity.Trial] = []
     for candidate in made:
-        predictor = desk.predictor(candidate.graph, precision)
-        figures = parity.judge(predictor.logits, gate, reference, max_flips_pct)
-        tried.append(
-            {
-                "treatment": candidate.treatment,
-                **asdict(figures),
-                "flips_pct": round(figures.flips_pct, 3),
-                "size_bytes": desk.path.stat().st_size,
-            }
-        )
-        passed = parity.passes(figures, precision, max_flips_pct)
-        report(
-            f"{candidate.treatment} ({candidate.description}): {figures.label_flips} of "
-            f"{figures.examples} labels flipped ({figures.flips_pct:.2f}%), "
+        predictor = desk.predictor(candidate.graph, precision.name)
+        found = parity.judge(predictor, gate, reference, max_flips_pct)
+        tried.append(parity.Trial(candidate.treatment, found, desk.path.stat().st_size))
+        passed = parity.passes(found, precision, max_flips_pct)
+        say(
+            f"{candidate.treatment} ({candidate.description}): {found.label_flips} of "
+            f"{found.examples} labels flipped ({found.flips_pct:.2f}%), "
             f"{'kept' if passed else 'refused'}"
         )
         if passed:
-            return Kept(candidate, predictor, figures, tried)
+            return Passed(candidate, predictor, found, tried)
     limits = f"at most {max_flips_pct:g}% of labels may flip"
-    if precision == FP32:
-        limits += f", and logits may differ by {parity.MAX_FP32_LOGIT_DIFF}"
+    if precision.gate_tolerance is not None:
+        limits += f", and logits may differ by {precision.gate_tolerance}"
     cure = "raise --max-flips, or export with --fp32"
-    if precision == FP32:
+    if precision.name == FP32:
         cure = "try --exporter torch"
     raise CheckFailed(
-        f"no {precision} export is close enough to the PyTorch checkpoint ({limits}):\n"
+        f"no {precision.name} export is close enough to the PyTorch checkpoint ({limits}):\n"
         f"{parity.tried_table(tried)}\n{cure}"
     )
 
 
 def _trim(
-    model: PreTrainedModel, loaded: RunFolder, corpus: Path, report: Report
+    model: PreTrainedModel, loaded: RunFolder, corpus: Path, say: Say
 ) -> tuple[RunFolder, dict[str, Any]]:
     """Shrink the model's vocabulary in place; returns the run with the smaller tokenizer."""
     import torch
@@ -322,7 +317,7 @@ def _trim(
     with torch.no_grad():
         table.weight = torch.nn.Parameter(table.weight[torch.from_numpy(small.kept)])
     model.config.pad_token_id = int(np.flatnonzero(small.kept == loaded.pad_token_id)[0])
-    report(f"vocabulary: {len(small.kept):,} of {before:,} tokens kept")
+    say(f"vocabulary: {len(small.kept):,} of {before:,} tokens kept")
     trimmed = replace(loaded, tokenizer=small.tokenizer, pad_token_id=model.config.pad_token_id)
     return trimmed, {"vocabulary": {"kept": len(small.kept), "of": before, "texts": len(prompts)}}
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgecd.formats.contract import LOGITS
+
 if TYPE_CHECKING:
     import onnx
     import onnx_ir as ir
@@ -37,9 +39,9 @@ def half_graph(graph: onnx.ModelProto) -> onnx.ModelProto:
     (logits,) = body.outputs
     producer = logits.producer()
     assert producer is not None
-    logits.name = "logits_fp16"
+    logits.name = f"{LOGITS}_fp16"
     wide = _cast_after(body, producer, ir.DataType.FLOAT)
-    wide.name, wide.dtype, wide.shape = "logits", ir.DataType.FLOAT, logits.shape
+    wide.name, wide.dtype, wide.shape = LOGITS, ir.DataType.FLOAT, logits.shape
     logits.dtype = ir.DataType.FLOAT16
     body.outputs[0] = wide
     return ir.to_proto(model)

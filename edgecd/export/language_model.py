@@ -11,64 +11,66 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecd.errors import InputError, require
+from edgecd.errors import InputError
 from edgecd.export import parity
-from edgecd.export.candidates import Source
-from edgecd.export.convert import GRAPH_CHECK_EXAMPLES, QUANTIZED, Job, finish
+from edgecd.export.config import ExportConfig
+from edgecd.export.convert import GRAPH_CHECK_EXAMPLES, Job, finish, need_export
+from edgecd.export.recipes import Say
 from edgecd.export.run_folder import RunFolder
+from edgecd.export.source import Source
 from edgecd.files import refuse_existing
-from edgecd.formats.context import Context, read_context, refuse_other_model
+from edgecd.formats.context import Context, read_context, refuse_other_model, write_context
 from edgecd.formats.manifest import CONTEXT
+from edgecd.formats.precision import find_precision
+from edgecd.tasks.demonstrations import calibration_inputs
 from edgecd.tasks.task import Task, read_split
 
 if TYPE_CHECKING:
+    from edgecd.lm.models import LanguageModel
     from edgecd.lm.scorer import Scorer
 
 HELDOUT_EXAMPLES = 1000
-BATCH = 8
 
 
 def export_language_model(
     model: str,
     task: Task,
     out: Path,
-    precision: str = "fp32",
-    max_flips_pct: float | None = None,
-    context_file: Path | None = None,
+    config: ExportConfig | None = None,
     force: bool = False,
-    report: Callable[[str], None] = lambda line: None,
-    weight_bits: int = 8,
+    say: Callable[[str], None] = lambda line: None,
     max_length: int = 256,
 ) -> dict[str, Any]:
     """Export a language model, frozen as it is, as a bundle at `out`; returns what was done.
 
-    Any context that was made for it can be given to the bundle; `context_file` is the one inside
-    (None: a start token, which is zero-shot). Held-out examples of `task` after that context are
-    the gate's. Raises InputError for a context of another model or task, a family without a fused
-    graph, or a task without labels to check on; CheckFailed when no treatment passes.
+    Any context that was made for it can be given to the bundle; `config.context` is the file of the
+    one inside (None: a start token, which is zero-shot, for queries of at most `max_length`
+    tokens). Held-out examples of `task` after that context are the gate's. Raises InputError for a
+    context of another model or task, a family without a fused graph, or a task without labels to
+    check on; CheckFailed when no treatment passes.
     """
-    for module, extra in (("onnx", "export"), ("onnx_ir", "export"), ("onnxruntime", "cpu")):
-        require(module, extra)
+    config = config or ExportConfig()
+    need_export()
     refuse_existing(out, force)
     started = time.perf_counter()
     import torch
 
-    from edgecd.contexts.compress import compress
     from edgecd.export.graph import refuse_too_large
     from edgecd.lm.models import load_language_model, pick_device
     from edgecd.lm.past import model_fingerprint
     from edgecd.lm.scorer import make_scorer
 
+    given = config.context
+    if given is not None:
+        read_context(given)  # what is wrong with it shows at once
+    lm = load_language_model(model, pick_device("cpu"), torch.float32)
+    refuse_too_large(lm.model)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.context.") as work:
-        if context_file is None:
-            context_file = Path(work) / CONTEXT
-            compress(
-                task, context_file, model=model, shots=0, max_length=max_length, precision="fp16"
-            )
-        context = read_context(context_file)
-        lm = load_language_model(model, pick_device("cpu"), torch.float32)
-        refuse_too_large(lm.model)
+        context_file = given or Path(work) / CONTEXT
+        if given is None:
+            write_context(context_file, _zero_shot(lm, task, max_length), "fp16")
+        context = read_context(context_file)  # in as many bits as the device will have it
         refuse_other_model(context.facts, model_fingerprint(lm.model), model)
         if context.facts.labels != task.labels:
             raise InputError(
@@ -85,43 +87,52 @@ def export_language_model(
             tokenizer=lm.text_tokenizer,
             after_context=True,
         )
-        calibration, gate = parity.split(_heldout(task))
-        exact = precision in QUANTIZED
+        measured, gate = parity.split(_heldout(task))
+        exact = find_precision(config.goal.precision).is_quantized
         seen = gate.first(GRAPH_CHECK_EXAMPLES) if exact else gate
-        report(f"PyTorch on {len(seen.fields)} held-out examples after the context")
-        reference = _reference(scorer, context, seen, loaded)
-        job = Job(loaded, calibration, gate, reference, exact, {}, context, context_file)
-        sources = [_source(scorer, report)]
+        say(f"PyTorch on {len(seen.fields)} held-out examples after the context")
+        reference = _reference(scorer, context, seen)
+        job = Job(loaded, measured, gate, reference, exact, {}, context, context_file)
+        sources = [_source(scorer, say)]
         del scorer, lm
-        return finish(
-            job, sources, out, precision, max_flips_pct, force, report, weight_bits, started
-        )
+        return finish(job, sources, out, config, force, say, started)
 
 
-def _source(scorer: Scorer, report: Callable[[str], None]) -> Source:
+def _zero_shot(lm: LanguageModel, task: Task, max_length: int) -> Context:
+    """The context of a start token alone, calibrated on unlabelled inputs of the train split."""
+    from edgecd.contexts.compress import calibrated
+    from edgecd.lm.models import check_context_fits
+    from edgecd.lm.past import make_context, past_array, remember_tokens, start_ids
+    from edgecd.lm.scorer import make_scorer
+
+    scorer = make_scorer(lm, task.template)
+    inputs = calibration_inputs(read_split(task, "train").examples, (), seed=0)
+    ids = start_ids(lm)
+    check_context_fits(lm, len(ids), max_length)
+    began = time.monotonic()
+    past = past_array(remember_tokens(lm, ids))
+    took = {"seed": 0, "distiller": None, "compress_s": round(time.monotonic() - began, 3)}
+    context = make_context(scorer, past, "none", task.name, max_length, 0, len(ids), **took)
+    return calibrated(context, scorer, inputs)
+
+
+def _source(scorer: Scorer, say: Say) -> Source:
+    from edgecd.export.families import read_stack
     from edgecd.export.graph import write_graph
-    from edgecd.export.stack import read_stack
-    from edgecd.training.student import fold
+    from edgecd.lm.fold import fold
 
-    report(f"writing the fused graph of {scorer.lm.model.config.model_type}")
+    say(f"writing the fused graph of {scorer.lm.model.config.model_type}")
     stack = read_stack(fold(scorer.lm, scorer.template))
     return Source(write_graph(stack, is_open=True), "fused", (), stack, is_open=True)
 
 
-def _reference(
-    scorer: Scorer, context: Context, seen: parity.HeldOut, loaded: RunFolder
-) -> NDArray[np.float32]:
+def _reference(scorer: Scorer, context: Context, seen: parity.HeldOut) -> NDArray[np.float32]:
     """PyTorch's logits after the context, calibrated as the device's are."""
     from edgecd.lm.past import prefix_of
-    from edgecd.lm.scorer import label_logits
+    from edgecd.lm.prompted import Prompted
 
     prefix = prefix_of(context.past, scorer.lm)
-    queries = [one.ids for one in parity.encode(seen.fields, loaded)]
-    order = sorted(range(len(queries)), key=lambda place: len(queries[place]))
-    logits = np.zeros((len(queries), len(scorer.template.labels)), np.float32)
-    for start in range(0, len(order), BATCH):
-        places = order[start : start + BATCH]
-        logits[places] = label_logits(scorer, [queries[place] for place in places], prefix)
+    logits = Prompted(scorer, context.facts.max_length, prefix=prefix).logits(seen.fields)
     return logits - np.array(context.facts.calibration or 0, np.float32)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgecd.errors import InputError, require
-from edgecd.runtime.session import INPUTS
+from edgecd.formats.contract import INPUTS
 
 if TYPE_CHECKING:
     import onnx

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,25 +12,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecd.errors import InputError
-from edgecd.runtime.predictor import batches, padded
+from edgecd.formats.precision import Precision
+from edgecd.tasks.answerer import Answerer, Fields
 from edgecd.tasks.encoding import Encoded, encode_prompt
 from edgecd.tasks.prompts import PromptTemplate, value_of
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
-    from transformers import PreTrainedModel
 
     from edgecd.export.run_folder import RunFolder
 
 HELDOUT = "heldout.jsonl"
-MAX_FP32_LOGIT_DIFF = 1e-3
-CALIBRATION_EXAMPLES = 64
+ACTIVATION_EXAMPLES = 64
 REFERENCE_ROWS = 8
 CHUNK_EXAMPLES = 32
 _NO_NUMBER = 1e30  # the difference of a logit that is none
-
-
-Fields = Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -46,7 +42,7 @@ class HeldOut:
 
 
 @dataclass(frozen=True)
-class Figures:
+class Parity:
     """How far a graph is from the checkpoint; accuracies are null without labels."""
 
     examples: int
@@ -59,6 +55,24 @@ class Figures:
     def flips_pct(self) -> float:
         """Share of examples whose label differs from the checkpoint's, in percent."""
         return 100 * self.label_flips / self.examples
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A treatment that was tried: how far its graph is from the checkpoint, and how large."""
+
+    treatment: str
+    parity: Parity
+    size_bytes: int
+
+    def to_json(self) -> dict[str, Any]:
+        """As a manifest keeps it."""
+        return {
+            "treatment": self.treatment,
+            **asdict(self.parity),
+            "flips_pct": round(self.parity.flips_pct, 3),
+            "size_bytes": self.size_bytes,
+        }
 
 
 def read_heldout(run: Path, tokenizer: Tokenizer, template: PromptTemplate, limit: int) -> HeldOut:
@@ -139,38 +153,23 @@ def encode(examples: Sequence[Fields], run: RunFolder) -> list[Encoded]:
 
 
 def split(heldout: HeldOut) -> tuple[list[Fields], HeldOut]:
-    """(calibration, gate): disjoint, so that the gate sees nothing that was tuned on it.
+    """(for activation statistics, for the gate): the gate sees nothing that was tuned on it.
 
-    Every fourth example calibrates, up to CALIBRATION_EXAMPLES.
+    Every fourth example is measured, up to ACTIVATION_EXAMPLES.
     """
     places = range(len(heldout.fields))
-    calibration = set(list(places)[::4][:CALIBRATION_EXAMPLES])
-    gate = [place for place in places if place not in calibration]
+    measured = set(list(places)[::4][:ACTIVATION_EXAMPLES])
+    gate = [place for place in places if place not in measured]
     return (
-        [heldout.fields[place] for place in sorted(calibration)],
+        [heldout.fields[place] for place in sorted(measured)],
         HeldOut([heldout.fields[place] for place in gate], heldout.gold[gate]),
     )
 
 
-def checkpoint_logits(
-    model: PreTrainedModel, encoded: Sequence[Encoded], pad_token_id: int
-) -> NDArray[np.float32]:
-    """What the PyTorch model says, float32 [examples, labels]; right padded, by similar length."""
-    import torch
-
-    logits = np.zeros((len(encoded), model.config.num_labels), np.float32)
-    with torch.inference_mode():
-        for places in batches([len(one.ids) for one in encoded], REFERENCE_ROWS):
-            ids, mask = padded([encoded[place].ids for place in places], pad_token_id)
-            rows = model(input_ids=torch.from_numpy(ids), attention_mask=torch.from_numpy(mask))
-            logits[places] = rows.logits.float().numpy()
-    return logits
-
-
 def compare(
     logits: NDArray[np.float32], reference: NDArray[np.float32], gold: NDArray[np.int64]
-) -> Figures:
-    """Figures of `logits` against `reference`, both [examples, labels]."""
+) -> Parity:
+    """`logits` against `reference`, both [examples, labels]; `gold` [examples] as in HeldOut."""
     answers, expected = logits.argmax(-1), reference.argmax(-1)
     # A graph that gives NaN must not pass as "equal".
     flips = (answers != expected) | ~np.isfinite(logits).all(-1)
@@ -180,7 +179,7 @@ def compare(
         return float((columns == gold)[labelled].mean()) if labelled.any() else None
 
     difference = np.abs(logits.astype(np.float64) - reference)
-    return Figures(
+    return Parity(
         examples=len(gold),
         label_flips=int(flips.sum()),
         max_abs_logit_diff=float(
@@ -192,49 +191,49 @@ def compare(
 
 
 def judge(
-    answer: Callable[[Sequence[Fields]], NDArray[np.float32]],
+    answerer: Answerer,
     gate: HeldOut,
     reference: NDArray[np.float32],
     max_flips_pct: float,
-) -> Figures:
-    """Figures of a graph over the gate's examples, in chunks: a hopeless graph is left early.
+) -> Parity:
+    """A graph's answers over the gate's examples, in chunks: a hopeless graph is left early.
 
-    The figures are then of the examples seen so far, of which too many have flipped already for
+    What comes back is then of the examples seen so far, of which too many have flipped already for
     the whole to pass.
     """
     parts: list[NDArray[np.float32]] = []
     done = 0
     while True:
         chunk = gate.fields[done : done + CHUNK_EXAMPLES]
-        parts.append(answer(chunk))
+        parts.append(answerer.logits(chunk))
         done += len(chunk)
-        figures = compare(np.concatenate(parts), reference[:done], gate.gold[:done])
-        hopeless = 100 * figures.label_flips > max_flips_pct * len(gate.fields)
+        parity = compare(np.concatenate(parts), reference[:done], gate.gold[:done])
+        hopeless = 100 * parity.label_flips > max_flips_pct * len(gate.fields)
         if hopeless or done == len(gate.fields):
-            return figures
+            return parity
 
 
-def passes(figures: Figures, precision: str, max_flips_pct: float) -> bool:
+def passes(parity: Parity, precision: Precision, max_flips_pct: float) -> bool:
     """Whether the gate lets a graph through.
 
-    Its logits must be numbers, and for fp32 nearly the same ones.
+    Its logits must be numbers, and within the precision's `gate_tolerance` where there is one.
     """
-    allowed = MAX_FP32_LOGIT_DIFF if precision == "fp32" else _NO_NUMBER
-    return figures.max_abs_logit_diff < allowed and figures.flips_pct <= max_flips_pct
+    allowed = _NO_NUMBER if precision.gate_tolerance is None else precision.gate_tolerance
+    return parity.max_abs_logit_diff < allowed and parity.flips_pct <= max_flips_pct
 
 
-def tried_table(tried: Sequence[Mapping[str, Any]]) -> str:
+def tried_table(tried: Sequence[Trial]) -> str:
     """A plain text table of the treatments that were tried, for messages to people."""
     rows = [("treatment", "flips %", "accuracy", "max logit diff", "bytes")]
     for one in tried:
-        accuracy = one["accuracy_bundle"]
+        accuracy = one.parity.accuracy_bundle
         rows.append(
             (
-                str(one["treatment"]),
-                f"{one['flips_pct']:.2f}",
+                one.treatment,
+                f"{one.parity.flips_pct:.2f}",
                 "-" if accuracy is None else f"{accuracy:.3f}",
-                f"{one['max_abs_logit_diff']:.3g}",
-                f"{one['size_bytes']:,}",
+                f"{one.parity.max_abs_logit_diff:.3g}",
+                f"{one.size_bytes:,}",
             )
         )
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]

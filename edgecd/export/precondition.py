@@ -10,7 +10,8 @@ nothing (or next to nothing) when the model runs:
   of 64 with an orthogonal rotation, turned back inside the weights of the down projection
   (QuaRot's online Hadamard rotation, https://arxiv.org/abs/2404.00456).
 
-The third, the first tokens of a text, is the constant prefix's business (see `stack.read_stack`).
+The third, the first tokens of a text, is the constant prefix's business (see
+`families.read_stack`).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from edgecd.export.calibrate import LinearInput
+from edgecd.export.activations import LinearInput
 from edgecd.export.stack import Array, Attention, Block, Linear, Norms, Stack
 
 STRENGTH = 0.65  # 1: only activations matter, 0: only weights do
@@ -30,8 +31,9 @@ BLOCK = 64
 def smooth(stack: Stack, inputs: Mapping[str, LinearInput]) -> Stack:
     """Even out the channels of every linear input, as far as the family allows.
 
-    `inputs` is what `calibrate` found for this stack's graph. Inputs that come from a norm, from
-    attention, or from a gated or ReLU MLP can be scaled exactly; others stay as they are.
+    `inputs` is what `measure_activations` found for this stack's graph. Inputs that come from a
+    norm, from attention, or from a gated or ReLU MLP can be scaled exactly; others stay as they
+    are.
     """
     blocks = []
     for number, block in enumerate(stack.blocks):
@@ -105,7 +107,7 @@ def _factors(rms: Array, layers: Sequence[Linear]) -> Array:
 
 def _balance(activations: Array, weights: Array) -> Array:
     """What to divide each channel by; 1 on (geometric) average."""
-    # A channel that calibration never saw alive must not be blown up.
+    # A channel that was never seen alive must not be blown up.
     activations = np.maximum(activations, 1e-3 * activations.max(initial=1e-12))
     weights = np.maximum(weights, 1e-3 * weights.max(initial=1e-12))
     factor = activations**STRENGTH / weights ** (1 - STRENGTH)

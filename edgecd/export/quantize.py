@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgecd.export.calibrate import LinearInput, LinearNodes, is_matrix, linears
+from edgecd.export.activations import LinearInput, LinearNodes, is_matrix, linears
 from edgecd.export.rounding import Rounded, round_weight
 from edgecd.export.tape import MICROSOFT
 
@@ -42,6 +42,10 @@ class Treatment:
     bits: int = 8
 
 
+WEIGHTS_ONLY = Treatment("weights", "8-bit weights, inputs as they are", weights_only=True)
+INT4_TREATMENTS = (Treatment("int4", "4-bit weights and embeddings", weights_only=True, bits=4),)
+
+
 def int8_treatments(inputs: Mapping[str, LinearInput]) -> tuple[Treatment, ...]:
     """The int8 ladder for a graph whose linear layers get these inputs, fastest first."""
     by_noise = sorted(inputs, key=lambda name: -inputs[name].noise)
@@ -51,11 +55,7 @@ def int8_treatments(inputs: Mapping[str, LinearInput]) -> tuple[Treatment, ...]:
             description = f"the {len(chosen)} of {len(by_noise)} widest inputs in two passes"
             ladder.append(Treatment(name, description, frozenset(chosen)))
     ladder.append(Treatment("precise", "every input in two 8-bit passes", frozenset(by_noise)))
-    ladder.append(Treatment("weights", "8-bit weights, inputs as they are", weights_only=True))
-    return tuple(ladder)
-
-
-INT4_TREATMENTS = (Treatment("int4", "4-bit weights and embeddings", weights_only=True, bits=4),)
+    return (*ladder, WEIGHTS_ONLY)
 
 
 Rounder = Callable[[str, "np.ndarray", int | None, int], Rounded]
@@ -64,7 +64,8 @@ Rounder = Callable[[str, "np.ndarray", int | None, int], Rounded]
 def rounder(inputs: Mapping[str, LinearInput] | None = None) -> Rounder:
     """(name, weight [in, out], group, levels) -> Rounded, each computed once.
 
-    With `inputs` (see `calibrate`) the outputs change least; without, weights go to the nearest.
+    With `inputs` (see `measure_activations`) the outputs change least; without, weights go to the
+    nearest.
     """
     done: dict[tuple[str, int | None, int], Rounded] = {}
 

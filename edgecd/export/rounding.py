@@ -1,7 +1,7 @@
 """Rounding a linear layer's weights to few bits, so that its outputs change least.
 
 Each input channel is rounded in turn, and what it lost is made up for by the channels that are
-still to come, as far as calibration inputs say that they move together
+still to come, as far as measured inputs say that they move together
 (GPTQ, https://arxiv.org/abs/2210.17323).
 """
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
 
-DAMPING = 0.01  # of the mean diagonal: channels that calibration hardly saw stay near their weight
+DAMPING = 0.01  # of the mean diagonal: channels that were hardly seen stay near their weight
 _CHUNK = 64
 
 

@@ -1,4 +1,4 @@
-"""What the export reads from a run folder: `run.json` and the merged checkpoint."""
+"""What the export reads from a run folder: what it says of itself, and the merged checkpoint."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgecd.errors import InputError, require
-from edgecd.files import public, read_json
-from edgecd.formats.compressor import METHODS
+from edgecd.files import public
+from edgecd.formats.compressor import COMPRESSOR_METHODS
+from edgecd.formats.run import RUN, read_run
 from edgecd.runtime.predictor import load_tokenizer
 from edgecd.tasks.prompts import PromptTemplate
 
@@ -57,14 +58,11 @@ class RunFolder:
 
 def is_distiller(run: Path) -> bool:
     """Whether a run folder is of a training that makes contexts."""
-    if not (run / "run.json").exists():
-        return False
-    facts = read_json(run / "run.json")
-    return isinstance(facts, dict) and facts.get("method") in METHODS
+    return (run / RUN).exists() and read_run(run).method in COMPRESSOR_METHODS
 
 
 def load_run(run: Path) -> tuple[RunFolder, PreTrainedModel]:
-    """A run's facts, and its checkpoint in fp32; InputError says what is missing."""
+    """What a run says of itself, and its checkpoint in fp32; InputError says what is missing."""
     if not run.is_dir():
         raise InputError(f"{run}: no such run folder")
     if (run / "config.json").exists():
@@ -72,15 +70,8 @@ def load_run(run: Path) -> tuple[RunFolder, PreTrainedModel]:
             f"{run} is a language model, not a run: to export it for contexts give --task T, whose "
             "examples check the bundle"
         )
-    facts = read_json(run / "run.json")
-    try:
-        task = facts["task"]
-        template = PromptTemplate(task["template"], dict(task["labels"]))
-        name, max_length = str(task["name"]), int(facts["max_length"])
-    except (KeyError, TypeError, ValueError) as bad:
-        raise InputError(
-            f"{run / 'run.json'} is not of a run ({bad!r}): train the run again"
-        ) from None
+    made = read_run(run)
+    task = made.task
     checkpoint = run / "checkpoint"
     for needed in ("config.json", "tokenizer.json"):
         if not (checkpoint / needed).exists():
@@ -88,35 +79,25 @@ def load_run(run: Path) -> tuple[RunFolder, PreTrainedModel]:
                 f"{checkpoint / needed} is missing: the training has not ended; "
                 "go on with edgecd train --resume"
             )
-    model = _load_model(checkpoint)
+    for module in ("torch", "transformers"):
+        require(module, "train")
+    from edgecd.lm.checkpoint import load_checkpoint
+
+    model = load_checkpoint(checkpoint)
     columns = tuple(model.config.id2label[n] for n in range(model.config.num_labels))
-    if columns != template.labels:
+    if columns != task.prompt.labels:
         raise InputError(
             f"{checkpoint}: its labels are {', '.join(columns)}, and the task's in run.json "
-            f"{', '.join(template.labels)}: train the run again"
+            f"{', '.join(task.prompt.labels)}: train the run again"
         )
     if model.config.pad_token_id is None:
         raise InputError(f"{checkpoint / 'config.json'} has no pad_token_id: train the run again")
     folder = RunFolder(
-        task=name,
-        template=template,
-        max_length=max_length,
+        task=task.name,
+        template=task.prompt,
+        max_length=task.max_length,
         pad_token_id=model.config.pad_token_id,
-        made={key: public(facts.get(key)) for key in _HOW_MADE},
+        made={key: public(made.values.get(key)) for key in _HOW_MADE},
         tokenizer=load_tokenizer(checkpoint / "tokenizer.json"),
     )
     return folder, model
-
-
-def _load_model(checkpoint: Path) -> PreTrainedModel:
-    torch = require("torch", "train")
-    transformers = require("transformers", "train")
-    transformers.utils.logging.disable_progress_bar()  # seconds; the caller reports progress
-    try:
-        model: PreTrainedModel = transformers.AutoModelForSequenceClassification.from_pretrained(
-            checkpoint, dtype=torch.float32, local_files_only=True, use_safetensors=True
-        )
-    except (OSError, ValueError) as bad:
-        reason = str(bad).strip().splitlines()[0]
-        raise InputError(f"{checkpoint} cannot be loaded: {reason}") from None
-    return model.eval()

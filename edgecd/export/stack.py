@@ -1,22 +1,16 @@
 """Decoder classifiers in one plain description: numpy arrays, whatever the family.
 
-`read_stack` is the one place that knows how each family of transformers names its modules; what
-rewrites weights (`precondition`) and what writes the graph (`graph`) see a `Stack` only.
+`families` describes a model so; what rewrites weights (`precondition`) and what writes the graph
+(`graph`) see a `Stack` only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-from edgecd.errors import InputError
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 Array = NDArray[np.float32]
 
@@ -135,22 +129,6 @@ class Stack:
         return 0 if past is None else int(past.keys.shape[1])
 
 
-def read_stack(model: PreTrainedModel, prefix: Sequence[int] = ()) -> Stack:
-    """The description of a `*ForSequenceClassification` model of one of `FUSED_FAMILIES`.
-
-    `prefix` holds the token ids that every text starts with: their keys and values become
-    constants. Raises InputError for a family or a configuration that cannot be described exactly.
-    """
-    family = model.config.model_type
-    if family not in _READERS:
-        raise InputError(
-            f"no fused graph for model type '{family}' (known: {', '.join(sorted(_READERS))}): "
-            "use --exporter torch"
-        )
-    nothing = [None] * model.config.num_hidden_layers
-    return _READERS[family](model, read_pasts(model, prefix) if prefix else nothing)
-
-
 def with_pasts(stack: Stack, pasts: Sequence[Past]) -> Stack:
     """The same classifier with other constant tokens, one Past for each layer."""
     blocks = [
@@ -160,240 +138,22 @@ def with_pasts(stack: Stack, pasts: Sequence[Past]) -> Stack:
     return replace(stack, blocks=blocks)
 
 
-def read_pasts(model: PreTrainedModel, prefix: Sequence[int]) -> list[Past]:
-    """What each layer remembers of constant tokens, as the model itself computes it."""
-    import torch
-    from transformers import DynamicCache
+def join_pasts(pasts: Sequence[Past]) -> Past:
+    """One layer's pasts of several prefixes as one, [kv_heads, all tokens, head_size]."""
+    return Past(
+        np.concatenate([past.keys for past in pasts], axis=1),
+        np.concatenate([past.values for past in pasts], axis=1),
+    )
 
-    layers = model.config.num_hidden_layers
-    with torch.inference_mode():
-        ids = torch.tensor([list(prefix)], device=model.device)
-        cache = DynamicCache()  # the model's own forgets what is behind a layer's window
-        model.base_model(input_ids=ids, past_key_values=cache, use_cache=True)
+
+def split_pasts(joined: Sequence[Past | None], lengths: Sequence[int]) -> list[list[Past]]:
+    """Joined pasts, one a layer, as those of prefixes of these lengths, [prefix][layer]."""
+    ends = np.cumsum(lengths).tolist()
     return [
-        Past(_array(layer.keys[0]), _array(layer.values[0]))
-        for layer in list(cache.layers)[:layers]
+        [
+            Past(past.keys[:, end - length : end], past.values[:, end - length : end])
+            for past in joined
+            if past is not None
+        ]
+        for end, length in zip(ends, lengths, strict=True)
     ]
-
-
-def _read_opt(model: PreTrainedModel, pasts: Sequence[Past | None]) -> Stack:
-    config, decoder = model.config, _module(model, "model.decoder")
-    norms = "input" if config.do_layer_norm_before else "total"
-    blocks = []
-    for layer, past in zip(decoder.layers, pasts, strict=True):
-        attention = layer.self_attn
-        blocks.append(
-            Block(
-                Attention(
-                    *_projections(attention, "out_proj"),
-                    heads=config.num_attention_heads,
-                    kv_heads=config.num_attention_heads,
-                    scale=attention.scaling,
-                    past=past,
-                ),
-                Norms(**{norms: _norm(layer.self_attn_layer_norm)}),
-                Mlp(_linear(layer.fc1), _linear(layer.fc2), config.activation_function),
-                Norms(**{norms: _norm(layer.final_layer_norm)}),
-            )
-        )
-    return Stack(
-        tokens=_array(decoder.embed_tokens.weight),
-        positions=_array(decoder.embed_positions.weight)[decoder.embed_positions.offset :],
-        project_in=_linear(decoder.project_in) if decoder.project_in else None,
-        project_out=_linear(decoder.project_out) if decoder.project_out else None,
-        blocks=blocks,
-        final_norm=_norm(decoder.final_layer_norm) if decoder.final_layer_norm else None,
-        head=_head(model),
-    )
-
-
-def _read_gpt2(model: PreTrainedModel, pasts: Sequence[Past | None]) -> Stack:
-    config, body = model.config, _module(model, "transformer")
-    blocks = []
-    for number, (layer, past) in enumerate(zip(body.h, pasts, strict=True)):
-        packed = _linear(layer.attn.c_attn)
-        weights = np.split(packed.weight, 3, axis=1)
-        biases = np.split(packed.bias, 3) if packed.bias is not None else [None] * 3
-        q, k, v = (Linear(*parts) for parts in zip(weights, biases, strict=True))
-        scale = (config.n_embd // config.n_head) ** -0.5 if config.scale_attn_weights else 1.0
-        if config.scale_attn_by_inverse_layer_idx:
-            scale /= number + 1
-        out, mlp = _linear(layer.attn.c_proj), layer.mlp
-        heads = config.n_head
-        blocks.append(
-            Block(
-                Attention(q, k, v, out, heads, heads, scale, past=past),
-                Norms(input=_norm(layer.ln_1)),
-                Mlp(_linear(mlp.c_fc), _linear(mlp.c_proj), config.activation_function),
-                Norms(input=_norm(layer.ln_2)),
-            )
-        )
-    return Stack(
-        tokens=_array(body.wte.weight),
-        positions=_array(body.wpe.weight),
-        blocks=blocks,
-        final_norm=_norm(body.ln_f),
-        head=_head(model),
-    )
-
-
-def _read_llama(model: PreTrainedModel, pasts: Sequence[Past | None]) -> Stack:
-    """Llama, Qwen2 (which adds biases to q, k and v) and Qwen3 (which normalises q and k)."""
-    config, body = model.config, _module(model, "model")
-    if "sliding_attention" in (getattr(config, "layer_types", None) or ()):
-        raise InputError(
-            "the fused graph has no sliding window for this family: use --exporter torch, or set "
-            "use_sliding_window to false when texts are shorter than the window"
-        )
-    rotary = _rotary(body.rotary_emb)
-    blocks = [
-        Block(
-            _gated_attention(layer.self_attn, config, rotary, past),
-            Norms(input=_norm(layer.input_layernorm)),
-            _gated_mlp(layer.mlp, config.hidden_act),
-            Norms(input=_norm(layer.post_attention_layernorm)),
-        )
-        for layer, past in zip(body.layers, pasts, strict=True)
-    ]
-    return Stack(
-        tokens=_array(body.embed_tokens.weight),
-        blocks=blocks,
-        final_norm=_norm(body.norm),
-        head=_head(model),
-    )
-
-
-def _read_gemma3(model: PreTrainedModel, pasts: Sequence[Past | None]) -> Stack:
-    config, body = model.config, _module(model, "model")
-    if config.attn_logit_softcapping or getattr(config, "use_bidirectional_attention", False):
-        raise InputError(
-            "the fused graph has neither soft caps nor bidirectional attention: "
-            "use --exporter torch"
-        )
-    blocks = [
-        Block(
-            _gated_attention(
-                layer.self_attn, config, _gemma3_rotary(body, layer.self_attn.is_sliding), past
-            ),
-            Norms(_norm(layer.input_layernorm), _norm(layer.post_attention_layernorm)),
-            _gated_mlp(layer.mlp, config.hidden_activation),
-            Norms(_norm(layer.pre_feedforward_layernorm), _norm(layer.post_feedforward_layernorm)),
-        )
-        for layer, past in zip(body.layers, pasts, strict=True)
-    ]
-    return Stack(
-        tokens=_array(body.embed_tokens.weight) * np.float32(body.embed_tokens.embed_scale),
-        blocks=blocks,
-        final_norm=_norm(body.norm),
-        head=_head(model),
-    )
-
-
-_READERS: Mapping[str, Callable[[Any, Sequence[Past | None]], Stack]] = {
-    "opt": _read_opt,
-    "gpt2": _read_gpt2,
-    "llama": _read_llama,
-    "qwen2": _read_llama,
-    "qwen3": _read_llama,
-    "gemma3_text": _read_gemma3,
-}
-FUSED_FAMILIES: frozenset[str] = frozenset(_READERS)
-
-
-def _gated_attention(attention: Any, config: Any, rotary: Rotary, past: Past | None) -> Attention:
-    normed = hasattr(attention, "q_norm")
-    return Attention(
-        *_projections(attention, "o_proj"),
-        heads=config.num_attention_heads,
-        kv_heads=config.num_key_value_heads,
-        scale=attention.scaling,
-        q_norm=_norm(attention.q_norm) if normed else None,
-        k_norm=_norm(attention.k_norm) if normed else None,
-        rotary=rotary,
-        window=getattr(attention, "sliding_window", None),
-        past=past,
-    )
-
-
-def _gated_mlp(mlp: Any, activation: str) -> Mlp:
-    down, gate = _linear(mlp.down_proj), _linear(mlp.gate_proj)
-    return Mlp(_linear(mlp.up_proj), down, activation, gate)
-
-
-def _rotary(module: Any) -> Rotary:
-    rope_type = getattr(module, "rope_type", "default")
-    if rope_type not in ("default", "linear", "llama3", "yarn"):
-        raise InputError(
-            f"rope type '{rope_type}' changes with the length of the text, which the fused graph "
-            "does not do: use --exporter torch"
-        )
-    return Rotary(_array(module.inv_freq), float(module.attention_scaling))
-
-
-def _gemma3_rotary(body: Any, sliding: bool) -> Rotary:
-    if hasattr(body, "rotary_emb_local"):  # transformers 4
-        return _rotary(body.rotary_emb_local if sliding else body.rotary_emb)
-    kind = "sliding_attention" if sliding else "full_attention"
-    rotary = body.rotary_emb
-    if rotary.rope_type[kind] not in ("default", "linear"):
-        raise InputError(f"no fused graph for rope type '{rotary.rope_type[kind]}' of Gemma 3")
-    frequencies = _array(getattr(rotary, f"{kind}_inv_freq"))
-    return Rotary(frequencies, float(getattr(rotary, f"{kind}_attention_scaling")))
-
-
-def _module(model: PreTrainedModel, path: str) -> Any:
-    try:
-        return model.get_submodule(path)
-    except AttributeError:
-        raise InputError(
-            f"{type(model).__name__} has no '{path}': a *ForSequenceClassification model with a "
-            "linear 'score' layer is needed"
-        ) from None
-
-
-def _head(model: PreTrainedModel) -> Linear:
-    return _linear(_module(model, "score"))
-
-
-def _projections(attention: Any, out: str) -> tuple[Linear, Linear, Linear, Linear]:
-    """q, k, v, and the output projection by its name."""
-    q, k, v = (_linear(getattr(attention, name)) for name in ("q_proj", "k_proj", "v_proj"))
-    return q, k, v, _linear(getattr(attention, out))
-
-
-def _linear(layer: Any) -> Linear:
-    import torch
-    from transformers.pytorch_utils import Conv1D
-
-    if not isinstance(layer, torch.nn.Linear | Conv1D) or not layer.weight.is_floating_point():
-        raise InputError(
-            f"the model has a {type(layer).__name__} in place of a plain linear layer: merge the "
-            "adapter (or load the model unquantized) before exporting"
-        )
-    weight = _array(layer.weight)
-    return Linear(
-        weight if isinstance(layer, Conv1D) else weight.T,
-        None if layer.bias is None else _array(layer.bias),
-    )
-
-
-def _norm(norm: Any) -> Norm:
-    import torch
-
-    if not isinstance(norm, torch.nn.LayerNorm):
-        # Gemma's weights are distances from 1.
-        plus = np.float32("Gemma" in type(norm).__name__)
-        epsilon = norm.eps if hasattr(norm, "eps") else norm.variance_epsilon
-        return Norm(_array(norm.weight) + plus, epsilon)
-    if norm.weight is None:
-        size = norm.normalized_shape
-        return Norm(np.ones(size, np.float32), norm.eps, np.zeros(size, np.float32), True)
-    shift = np.zeros_like(_array(norm.weight)) if norm.bias is None else _array(norm.bias)
-    return Norm(_array(norm.weight), norm.eps, shift, True)
-
-
-def _array(tensor: Any) -> Array:
-    import torch
-
-    array: Array = tensor.detach().to("cpu", torch.float32).numpy()
-    return array

@@ -8,9 +8,6 @@ from importlib import resources
 
 from edgecd.errors import InputError
 
-# Of labels that flip against full precision; 4 bits are asked for by those who want size first.
-MAX_FLIPS_PCT = {"fp32": 2.0, "fp16": 2.0, "int8": 2.0, "int4": 10.0}
-
 
 @dataclass(frozen=True)
 class Target:

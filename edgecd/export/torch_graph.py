@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgecd.errors import InputError
 from edgecd.export.graph import refuse_too_large
-from edgecd.runtime.session import INPUTS
+from edgecd.formats.contract import INPUTS, LOGITS
 
 if TYPE_CHECKING:
     import onnx
@@ -49,7 +49,7 @@ def traced_graph(model: PreTrainedModel) -> onnx.ModelProto:
                 _classifier(model),
                 tuple(example.values()),  # two tensors: one passed twice becomes one input
                 input_names=INPUTS,
-                output_names=["logits"],
+                output_names=[LOGITS],
                 dynamic_shapes=(sizes, sizes),
                 opset_version=OPSET,
                 dynamo=True,

@@ -18,7 +18,7 @@ from edgecd.formats.manifest import MODEL, TOKENIZER
 
 FACTS = "compressor.json"
 FORMAT = 1
-METHODS = ("mend", "hypertuning", "gist")
+COMPRESSOR_METHODS = ("mend", "hypertuning", "gist")
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,8 @@ def _parse(raw: Mapping[str, Any]) -> CompressorFacts:
             f"format {version} is not known here (this version reads {FORMAT}): update edgecd"
         )
     method = strict.text(strict.get(raw, "method"), "method", 64)
-    if method not in METHODS:
-        raise InputError(f"method {method!r} is not one of {', '.join(METHODS)}")
+    if method not in COMPRESSOR_METHODS:
+        raise InputError(f"method {method!r} is not one of {', '.join(COMPRESSOR_METHODS)}")
     return CompressorFacts(
         method=method,
         model=strict.text(strict.get(raw, "model"), "model", 512),

@@ -25,8 +25,8 @@ from edgecd.tasks.prompts import PromptTemplate
 
 FORMAT = 1
 METADATA = "edgecd"
-PRECISIONS = ("int8", "fp16")
-METHODS = ("none", "mend", "hypertuning", "gist", "prompt-tuning", "matching")
+CONTEXT_PRECISIONS = ("int8", "fp16")
+CONTEXT_METHODS = ("none", "mend", "hypertuning", "gist", "prompt-tuning", "matching")
 
 # Far above any real file.
 MAX_BYTES = 1 << 30
@@ -90,8 +90,8 @@ def write_context(path: Path, context: Context, precision: str = "int8") -> None
     In 8 bits keys share a scale by channel, as a few channels are large at every position, and
     values by position (KIVI, https://arxiv.org/abs/2402.02750).
     """
-    if precision not in PRECISIONS:
-        raise InputError(f"precision {precision!r} is not one of {', '.join(PRECISIONS)}")
+    if precision not in CONTEXT_PRECISIONS:
+        raise InputError(f"precision {precision!r} is not one of {', '.join(CONTEXT_PRECISIONS)}")
     save = require("safetensors.numpy", "cpu").save
     tensors = _packed(context, precision)
     facts = _facts_json(context.facts)
@@ -235,8 +235,8 @@ def _parse_facts(raw: Mapping[str, Any]) -> ContextFacts:
             "update edgecd, or compress the demonstrations again"
         )
     method = strict.text(strict.get(raw, "method"), "method", 64)
-    if method not in METHODS:
-        raise InputError(f"method {method!r} is not one of {', '.join(METHODS)}")
+    if method not in CONTEXT_METHODS:
+        raise InputError(f"method {method!r} is not one of {', '.join(CONTEXT_METHODS)}")
     model = strict.mapping(strict.get(raw, "language_model"), "language_model")
     labels, verbalizer = strict.labels(raw)
     calibration = tuple(

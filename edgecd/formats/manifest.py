@@ -9,10 +9,10 @@ from typing import Any
 
 from edgecd.errors import InputError
 from edgecd.formats import strict
+from edgecd.formats.precision import PRECISIONS
 from edgecd.tasks.prompts import PromptTemplate
 
 FORMAT = 2
-PRECISIONS = ("fp32", "fp16", "int8", "int4")
 MANIFEST, MODEL, TOKENIZER, README = "manifest.json", "model.onnx", "tokenizer.json", "README.md"
 CONTEXT = "context.safetensors"
 NEEDED = (MODEL, TOKENIZER)

@@ -1,4 +1,4 @@
-"""A cell's process, and the lock that keeps a second sweep out: neither outlives its sweep."""
+"""The lock that keeps a second process out of a folder which one is at work on."""
 
 from __future__ import annotations
 
@@ -10,29 +10,19 @@ from pathlib import Path
 from typing import IO
 
 from edgecd.errors import InputError
-from edgecd.host.processes import run_module
 
 LOCK_WAIT_S = 10.0
 
 
-def run_child(folder: Path, threads: int, lock: IO[str]) -> int:
-    """Run the cell of `folder`/spec.json in a fresh process; returns its exit code.
-
-    It writes result.json; what it says goes to log.txt. It ends when this process does, even by
-    SIGKILL, and holds the sweep's lock until then.
-    """
-    files = [str(folder / "spec.json"), str(folder / "result.json")]
-    with (folder / "log.txt").open("wb") as log:
-        return run_module("edgecd.sweep.cell", files, threads, log, keep=[lock.fileno()])
-
-
 @contextlib.contextmanager
-def locked(out: Path) -> Iterator[IO[str]]:
-    """Hold `out`/.lock (where the system has flock); InputError when another sweep does.
+def locked(folder: Path, what: str) -> Iterator[IO[str]]:
+    """Hold `folder`/.lock, where the system has flock; yields the open file.
 
-    A killed sweep's cell holds it for a moment longer: then it is waited for.
+    A child process that is given the file's descriptor holds the lock, too, so that it is waited
+    for a moment when its parent was killed. Raises InputError, which calls the work `what`, when
+    another process goes on holding it.
     """
-    with (out / ".lock").open("a+") as lock:
+    with (folder / ".lock").open("a+") as lock:
         try:
             import fcntl
         except ImportError:
@@ -48,8 +38,8 @@ def locked(out: Path) -> Iterator[IO[str]]:
                     lock.seek(0)
                     owner = lock.read().strip()
                     raise InputError(
-                        f"{out}: another sweep is at work there (process {owner}): wait for its "
-                        "end, or choose another folder for --out"
+                        f"{folder}: another {what} is at work there (process {owner}): wait for "
+                        "its end, or choose another folder for --out"
                     ) from None
                 time.sleep(0.1)
         lock.truncate(0)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,6 +20,56 @@ from edgecd.files import read_json, write_json
 PARENT_GONE = 3
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _LAST_LINES = 8
+SPEC, ANSWER, LOG = "spec.json", "result.json", "log.txt"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """How a process ended that did not do its work, and the last lines that it said."""
+
+    ending: str
+    last_words: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return self.ending + "".join(f"\n  {line}" for line in self.last_words)
+
+
+def ask(
+    module: str, spec: Any, threads: int, folder: Path | None = None, keep: Sequence[int] = ()
+) -> dict[str, Any] | Failure:
+    """Run `python -m module SPEC RESULT` in a fresh process, which ends when this one does.
+
+    `spec` is what the module is asked, as JSON can hold it; returned is the JSON object that it
+    writes at its end (see `run_spec`), or how it failed. Both files and what it said stay in
+    `folder`, as spec.json, result.json and log.txt; without one they are gone afterwards. `keep`
+    are file descriptors that the process gets, too.
+    """
+    with contextlib.ExitStack() as stack:
+        if folder is None:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgecd-")))
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ANSWER).unlink(missing_ok=True)
+        write_json(folder / SPEC, spec)
+        with (folder / LOG).open("w+b") as log:
+            files = [str(folder / SPEC), str(folder / ANSWER)]
+            code = run_module(module, files, threads, log, keep)
+            # It is written at once and at the very end: where it is, the work was done.
+            if not (folder / ANSWER).exists():
+                return _failure(code, log)
+        answer: dict[str, Any] = read_json(folder / ANSWER)
+        return answer
+
+
+def run_to_end(module: str, arguments: Sequence[str], threads: int) -> Failure | None:
+    """Run `python -m module arguments` in a fresh process; None, or how it failed."""
+    with tempfile.TemporaryFile() as log:
+        code = run_module(module, arguments, threads, log)
+        return _failure(code, log) if code else None
+
+
+def _failure(code: int, log: IO[bytes]) -> Failure:
+    log.seek(0)
+    return Failure(ending(code), last_words(log.read().decode("utf-8", errors="replace")))
 
 
 def run_module(
@@ -84,6 +137,6 @@ def ending(code: int) -> str:
     return f"was killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
 
 
-def last_words(said: str) -> list[str]:
+def last_words(said: str) -> tuple[str, ...]:
     """The last lines of what a process said."""
-    return said.strip().splitlines()[-_LAST_LINES:]
+    return tuple(said.strip().splitlines()[-_LAST_LINES:])

@@ -14,9 +14,9 @@ from transformers import DynamicCache, PreTrainedModel
 from edgecd.errors import InputError
 from edgecd.files import public
 from edgecd.formats.context import Context, ContextFacts
+from edgecd.lm.fold import start_tokens
 from edgecd.lm.models import LanguageModel
 from edgecd.lm.scorer import Prefix, Scorer
-from edgecd.training.student import start_tokens
 
 # Keys and values of each layer, [1, kv_heads, positions, head_size] each
 Past = Sequence[tuple[torch.Tensor, torch.Tensor]]

@@ -1,14 +1,14 @@
 """Scores of the labels under a language model with demonstrations in its context.
 
 The demonstrations are the same for every query, so their keys and values are computed once
-and reused (prefix KV cache); queries run in batches of similar length; only the label tokens'
-rows of the output head are multiplied, at the last token.
+and reused (prefix KV cache); only the label tokens' rows of the output head are multiplied, at
+the last token. `lm.prompted` answers many queries with it.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +17,8 @@ import torch
 from numpy.typing import NDArray
 
 from edgecd.lm.models import LanguageModel, ModelFiles, label_head
-from edgecd.tasks.encoding import label_token_ids, token_ids
-from edgecd.tasks.metrics import log_softmax
+from edgecd.lm.rows import pad_rows
+from edgecd.tasks.encoding import label_token_ids
 from edgecd.tasks.prompts import PromptTemplate
 
 
@@ -65,14 +65,9 @@ def make_scorer(lm: LanguageModel, template: PromptTemplate) -> Scorer:
     return Scorer(lm, template, label_head(lm.model, list(tokens.values())))
 
 
-def context_ids(scorer: Scorer, context: str) -> list[int]:
-    """Token ids of a rendered context, with the model's start token in front."""
-    return token_ids(scorer.lm.text_tokenizer, context, special=True)
-
-
 @torch.no_grad()
-def read_context(scorer: Scorer, ids: Sequence[int]) -> Prefix:
-    """Read a context once; its keys and values serve every query after it."""
+def read_prefix(scorer: Scorer, ids: Sequence[int]) -> Prefix:
+    """Read token ids once; their keys and values serve every query after them."""
     model = scorer.lm.model
     inputs = torch.tensor([list(ids)], device=model.device)
     cache = model.base_model(input_ids=inputs, use_cache=True).past_key_values
@@ -88,12 +83,8 @@ def label_logits(
     With a `prefix` the queries continue it, without they stand alone; token ids in both cases.
     """
     model = scorer.lm.model
-    lengths = torch.tensor([len(query) for query in queries], device=model.device)
-    width = int(lengths.max())
-    inputs = torch.zeros(len(queries), width, dtype=torch.long, device=model.device)
-    for row, query in enumerate(queries):
-        inputs[row, : len(query)] = torch.tensor(list(query))
-    mask = (torch.arange(width, device=model.device) < lengths[:, None]).long()
+    inputs, mask = pad_rows(queries, 0, model.device)
+    last = mask.sum(dim=1) - 1
     options: dict[str, Any] = {"use_cache": False}
     if prefix is not None:
         cache = copy.deepcopy(prefix.cache)  # the model appends to it
@@ -101,24 +92,6 @@ def label_logits(
         mask = torch.cat([mask.new_ones(len(queries), prefix.length), mask], dim=1)
         options = {"past_key_values": cache, "use_cache": True}
     hidden = model.base_model(input_ids=inputs, attention_mask=mask, **options).last_hidden_state
-    last = hidden[torch.arange(len(queries), device=model.device), lengths - 1].float()
-    logits: NDArray[np.float32] = (last @ scorer.head.T).cpu().numpy()
+    states = hidden[torch.arange(len(queries), device=model.device), last].float()
+    logits: NDArray[np.float32] = (states @ scorer.head.T).cpu().numpy()
     return logits
-
-
-def score_queries(
-    scorer: Scorer,
-    queries: Sequence[Sequence[int]],
-    prefix: Prefix | None = None,
-    batch_size: int = 8,
-) -> Iterator[tuple[list[int], NDArray[np.float32]]]:
-    """Yield (positions, label log-probabilities [batch, labels]) as they come, longest first.
-
-    Log-probabilities are normalised over the labels. Every position comes exactly once; the
-    longest batch comes first, so that a lack of memory shows at once.
-    """
-    order = sorted(range(len(queries)), key=lambda position: -len(queries[position]))
-    for start in range(0, len(order), batch_size):
-        batch = order[start : start + batch_size]
-        logits = label_logits(scorer, [queries[position] for position in batch], prefix)
-        yield batch, log_softmax(logits).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Label scores: cached on disk as they come, keyed by example, calibrated, averaged over draws."""
+"""Label scores: cached on disk as they come, keyed by example, averaged over draws."""
 
 from __future__ import annotations
 
@@ -11,14 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecd.files import fingerprint, write_json
-from edgecd.lm.models import check_context_fits
-from edgecd.lm.scorer import (
-    DeferredScorer,
-    Scorer,
-    context_ids,
-    read_context,
-    score_queries,
-)
+from edgecd.lm.prompted import prompted
+from edgecd.lm.scorer import DeferredScorer, Scorer
+from edgecd.tasks.demonstrations import Demonstrations
 from edgecd.tasks.encoding import encode_prompt
 from edgecd.tasks.metrics import log_softmax
 from edgecd.tasks.task import Example
@@ -40,7 +35,7 @@ class LabelScores:
 
 def score_examples(
     scorer: Scorer | DeferredScorer,
-    demonstrations: Sequence[Example],
+    demonstrations: Demonstrations,
     examples: Sequence[Example],
     max_length: int,
     folder: Path,
@@ -55,8 +50,7 @@ def score_examples(
     loads its model when something is missing only.
     """
     template, lm = scorer.template, scorer.lm
-    shots = [(dict(shot.fields), str(shot.label)) for shot in demonstrations]
-    context = template.render_context(shots)
+    context = demonstrations.render(template)
     description = {
         "model": lm.name,
         "identity": lm.identity,
@@ -82,16 +76,13 @@ def score_examples(
     ]
     if missing:
         ready = scorer.ready() if isinstance(scorer, DeferredScorer) else scorer
-        prefix = None
-        if context:
-            ids = context_ids(ready, context)
-            check_context_fits(ready.lm, len(ids), max_length)
-            prefix = read_context(ready, ids)
+        answerer = prompted(ready, demonstrations, max_length, rows=batch_size)
         queries = [encoded[position].ids for position in missing]
         done = len(examples) - len(missing)
         progress(done, len(examples))
         with path.open("a", encoding="utf-8") as out:
-            for batch, rows in score_queries(ready, queries, prefix, batch_size):
+            for batch, logits in answerer.run(queries):
+                rows = log_softmax(logits).astype(np.float32)
                 for place, row in zip(batch, rows, strict=True):
                     name = examples[missing[place]].id
                     values = [float(value) for value in row]
@@ -104,16 +95,6 @@ def score_examples(
     table = np.array([known[example.id][1] for example in examples], dtype=np.float32)
     shortened = sum(prompt.shortened for prompt in encoded)
     return LabelScores(tuple(example.id for example in examples), table, mark), shortened
-
-
-def calibrate(scores: NDArray[np.float32], reference: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Take each label's mean log-probability over `reference` off, and normalise again.
-
-    Needs no labels: a label that the model prefers whatever the input loses that head start.
-    Both arrays are [examples, labels] log-probabilities.
-    """
-    shifted = scores - reference.mean(axis=0, keepdims=True)
-    return log_softmax(shifted).astype(np.float32)
 
 
 def average(draws: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,18 +11,18 @@ import numpy as np
 from edgecd.errors import InputError
 from edgecd.formats.compressor import CompressorFacts, read_facts
 from edgecd.formats.context import Context, ContextFacts, with_calibration
+from edgecd.formats.contract import HEAD, INPUTS, LABEL_IDS, PAST
 from edgecd.formats.manifest import MODEL, TOKENIZER
 from edgecd.runtime.predictor import Input, Predictor, load_tokenizer
-from edgecd.runtime.session import HEAD, INPUTS, PAST, first_line, open_session
-from edgecd.tasks.encoding import demonstration_ids, label_token_ids
-from edgecd.tasks.metrics import log_softmax
+from edgecd.runtime.session import first_line, open_session
+from edgecd.tasks.demonstrations import Demonstrations
+from edgecd.tasks.encoding import label_token_ids
+from edgecd.tasks.metrics import label_calibration, log_softmax
 from edgecd.tasks.prompts import PromptTemplate
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
     from tokenizers import Tokenizer
-
-LABEL_IDS = "label_ids"
 
 
 class Compressor:
@@ -52,26 +52,18 @@ class Compressor:
     def compress(
         self,
         template: PromptTemplate,
-        demonstrations: Sequence[tuple[Mapping[str, str], str]],
+        demonstrations: Demonstrations,
         task: str = "task",
         max_length: int = 256,
     ) -> Context:
-        """The context of demonstrations (fields, label), not calibrated (see `calibrate`).
+        """The context of a task's demonstrations, not calibrated (see `calibrated`).
 
         Of more than the compressor was trained to read, the first ones are taken. Raises InputError
         for no demonstrations, an unknown label, or a label's word that is not one token.
         """
         if not demonstrations:
             raise InputError("there are no demonstrations to compress")
-        for _, label in demonstrations:
-            if label not in template.verbalizer:
-                raise InputError(
-                    f"label {label!r} of a demonstration is not one of {', '.join(template.labels)}"
-                )
-        texts = [
-            template.render(fields) + template.verbalizer[label] for fields, label in demonstrations
-        ]
-        ids = demonstration_ids(self.tokenizer, texts, self.facts.max_context)
+        ids = demonstrations.ids(self.tokenizer, template, self.facts.max_context)
         labels = label_token_ids(self.tokenizer, template, self.facts.model)
         feed = {
             INPUTS[0]: np.array([ids], np.int64),
@@ -97,7 +89,7 @@ class Compressor:
         return Context(facts, past, head)
 
 
-def calibrate(predictor: Predictor, context: Context, inputs: Sequence[Input]) -> Context:
+def calibrated(predictor: Predictor, context: Context, inputs: Sequence[Input]) -> Context:
     """The context with each label's mean log-probability over unlabelled inputs to be taken off."""
     plain = predictor.with_context(with_calibration(context, np.zeros(0)))
-    return with_calibration(context, log_softmax(plain.logits(inputs)).mean(axis=0))
+    return with_calibration(context, label_calibration(log_softmax(plain.logits(inputs))))

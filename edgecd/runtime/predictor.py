@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,15 +13,11 @@ from numpy.typing import NDArray
 from edgecd.errors import InputError
 from edgecd.formats.bundle import check_files, read_manifest
 from edgecd.formats.context import Context, read_context, refuse_other_model
+from edgecd.formats.contract import HEAD, INPUTS, LOGITS, PAST
 from edgecd.formats.manifest import CONTEXT, LOADED, MODEL, TOKENIZER, Manifest
-from edgecd.runtime.session import (
-    HEAD,
-    LOGITS,
-    PAST,
-    check_signature,
-    first_line,
-    open_session,
-)
+from edgecd.formats.precision import PRECISIONS
+from edgecd.runtime.session import check_signature, first_line, open_session
+from edgecd.tasks.batching import batches, padded
 from edgecd.tasks.encoding import Encoded, encode_prompt
 from edgecd.tasks.prompts import value_of
 
@@ -29,11 +25,6 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
     from tokenizers import Tokenizer
 
-# One batch: at most so many rows, and tokens with their padding; more costs memory and gains
-# little. Dynamic int8 takes one scale from a whole batch, so there an answer would depend on its
-# neighbours: its rows go alone.
-BATCH_ROWS = {"fp32": 32, "fp16": 32, "int8": 1, "int4": 32}
-BATCH_TOKENS = 4_096
 
 Input = str | Mapping[str, str]
 
@@ -113,9 +104,9 @@ class Predictor:
         """The label of one input: its fields, or plain text when the template has one field."""
         return self.predict_batch([item])[0]
 
-    def predict_batch(self, items: Sequence[Input]) -> list[Prediction]:
+    def predict_batch(self, inputs: Sequence[Input]) -> list[Prediction]:
         """The labels of any number of inputs, in the same order."""
-        encoded = self.encode(items)
+        encoded = self.encode(inputs)
         return [
             Prediction(
                 self.labels[int(row.argmax())],
@@ -125,9 +116,9 @@ class Predictor:
             for one, row in zip(encoded, softmax(self.run(encoded)), strict=True)
         ]
 
-    def logits(self, items: Sequence[Input]) -> NDArray[np.float32]:
+    def logits(self, inputs: Sequence[Input]) -> NDArray[np.float32]:
         """Raw scores, float32 [inputs, labels]."""
-        return self.run(self.encode(items))
+        return self.run(self.encode(inputs))
 
     def fields(self, item: Input) -> dict[str, str]:
         """The template's fields of one input; InputError when one is missing or not text."""
@@ -147,12 +138,12 @@ class Predictor:
                 raise InputError(f"field {name!r} is not valid Unicode text")
         return fields
 
-    def encode(self, items: Sequence[Input]) -> list[Encoded]:
+    def encode(self, inputs: Sequence[Input]) -> list[Encoded]:
         """Token ids of the whole prompts; InputError names the place of an input that is wrong."""
-        if isinstance(items, str | Mapping):
+        if isinstance(inputs, str | Mapping):
             raise InputError("expected a list of inputs, not a single one")
         encoded = []
-        for place, item in enumerate(items):
+        for place, item in enumerate(inputs):
             try:
                 encoded.append(
                     encode_prompt(
@@ -164,7 +155,7 @@ class Predictor:
                     )
                 )
             except InputError as bad:
-                raise InputError(f"input {place}: {bad}" if len(items) > 1 else str(bad)) from None
+                raise InputError(f"input {place}: {bad}" if len(inputs) > 1 else str(bad)) from None
         return encoded
 
     def run(self, encoded: Sequence[Encoded]) -> NDArray[np.float32]:
@@ -176,12 +167,12 @@ class Predictor:
         """
         logits = np.zeros((len(encoded), len(self.labels)), np.float32)
         prompts = [self._checked(one.ids) for one in encoded]
-        rows = BATCH_ROWS[self.manifest.precision]
+        rows = PRECISIONS[self.manifest.precision].batch_rows
         for places in batches([len(ids) for ids in prompts], rows):
             ids, mask = padded([prompts[place] for place in places], self.manifest.pad_token_id)
             try:
                 (scores,) = self.session.run(
-                    [LOGITS], {"input_ids": ids, "attention_mask": mask, **self._constants}
+                    [LOGITS], {**dict(zip(INPUTS, (ids, mask), strict=True)), **self._constants}
                 )
             except Exception as bad:  # onnxruntime's own exceptions share no base class
                 raise InputError(f"onnxruntime cannot run the graph: {first_line(bad)}") from None
@@ -238,32 +229,6 @@ def load_tokenizer(path: Path) -> Tokenizer:
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
-
-
-def batches(lengths: Sequence[int], rows: int) -> Iterator[list[int]]:
-    """Places of prompts, shortest first, in batches of at most `rows` and BATCH_TOKENS."""
-    batch: list[int] = []
-    for place in sorted(range(len(lengths)), key=lengths.__getitem__):
-        full = (len(batch) + 1) * lengths[place] > BATCH_TOKENS or len(batch) == rows
-        if batch and full:
-            yield batch
-            batch = []
-        batch.append(place)
-    if batch:
-        yield batch
-
-
-def padded(
-    prompts: Sequence[Sequence[int]], pad_token_id: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(ids, mask), int64 [prompts, longest], padded on the right."""
-    longest = max(len(one) for one in prompts)
-    ids = np.full((len(prompts), longest), pad_token_id, np.int64)
-    mask = np.zeros_like(ids)
-    for row, one in enumerate(prompts):
-        ids[row, : len(one)] = one
-        mask[row, : len(one)] = 1
-    return ids, mask
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:

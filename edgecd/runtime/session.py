@@ -7,16 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgecd.errors import CheckFailed, InputError, require
+from edgecd.formats.contract import HEAD, INPUTS, LOGITS, PAST
 from edgecd.formats.manifest import Manifest, TensorSpec
 from edgecd.host.machine import instruction_sets, int8_saturates
+from edgecd.runtime.config import PROVIDERS
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-PROVIDERS = ("cpu", "cuda", "auto")
-INPUTS = ("input_ids", "attention_mask")
-PAST, HEAD = "past", "head"  # of a language model's graph besides (see `context`)
-LOGITS = "logits"
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _DTYPES = {"tensor(int64)": "int64", "tensor(int32)": "int32", "tensor(float)": "float32"}
 

@@ -11,16 +11,8 @@ import numpy as np
 from edgecd.errors import CheckFailed, InputError, require
 from edgecd.formats.bundle import check_files, read_manifest
 from edgecd.formats.manifest import MANIFEST, Manifest
+from edgecd.formats.precision import PRECISIONS
 from edgecd.runtime.predictor import Predictor
-
-# Largest allowed difference of a logit, for logits up to 1 (in proportion above).
-TOLERANCES = {"fp32": 1e-3, "fp16": 0.05, "int8": 0.25, "int4": 0.25}
-_REASONS = {
-    "fp32": "fp32: CPUs differ only in the order of sums",
-    "fp16": "fp16: where a device has no half precision, it computes in fp32",
-    "int4": "int4: inputs are rounded to 8 bits by block, in other ways on other processors",
-    "int8": "int8: processors round quantized products differently, so only gross errors show",
-}
 
 
 def verify(path: str | Path) -> dict[str, Any]:
@@ -47,7 +39,7 @@ def verify(path: str | Path) -> dict[str, Any]:
         "samples": len(manifest.samples),
         "max_abs_logit_diff": largest,
         "tolerance": tolerance(manifest),
-        "tolerance_reason": _REASONS[manifest.precision],
+        "tolerance_reason": _reason(manifest),
         "onnxruntime": require("onnxruntime", "cpu").__version__,
     }
 
@@ -55,7 +47,11 @@ def verify(path: str | Path) -> dict[str, Any]:
 def tolerance(manifest: Manifest) -> float:
     """The largest allowed difference from a sample's recorded logits, by precision and size."""
     largest = max((abs(x) for sample in manifest.samples for x in sample.logits), default=0.0)
-    return TOLERANCES[manifest.precision] * max(1.0, largest)
+    return PRECISIONS[manifest.precision].tolerance * max(1.0, largest)
+
+
+def _reason(manifest: Manifest) -> str:
+    return f"{manifest.precision}: {PRECISIONS[manifest.precision].reason}"
 
 
 def check_samples(predictor: Predictor) -> float:
@@ -78,7 +74,7 @@ def check_samples(predictor: Predictor) -> float:
             raise CheckFailed(
                 f"sample {number}: logits {_short(logits.tolist())}, recorded "
                 f"{_short(sample.logits)}: off by {differences[-1]:.2g}, and {allowed:.2g} is "
-                f"allowed ({_REASONS[predictor.manifest.precision]}); "
+                f"allowed ({_reason(predictor.manifest)}); "
                 "on this machine the bundle does not do what was measured at export"
             )
     return max(differences)

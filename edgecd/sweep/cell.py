@@ -6,46 +6,53 @@ Everything is kept in the folder of SPEC, so that a cell that was cut off goes o
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgecd.config import TrainConfig
+from edgecd.formats.record import from_json
+from edgecd.host.cost import Memory, Phase, Seconds
 from edgecd.host.processes import end_with_parent, run_spec
+from edgecd.sweep.record import CellResult, CellSpec, SetAnswers, result_json
+from edgecd.sweep.suite import Cell
 from edgecd.tasks import metrics
+from edgecd.training.config import TrainConfig
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from edgecd.lm.scorer import DeferredScorer
+    from edgecd.tasks.answerer import Fields
+    from edgecd.tasks.demonstrations import Demonstrations
     from edgecd.tasks.evaluation import EvalSet
-    from edgecd.training.distil import Reporter
+    from edgecd.tasks.task import Task
+    from edgecd.training.account import Account
+    from edgecd.training.run import Reporter
 
 
-def run_cell(spec: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Do what a spec says (the fields of `suite.Cell`, `threads`, `scores_folder`).
+def run_cell(spec: CellSpec, folder: Path) -> CellResult:
+    """Do what a spec says, and keep in `folder` what is needed to go on after an interruption.
 
-    Returns the cell's result: `sets` (name -> accuracy, macro_f1, predictions, expected),
-    `seconds`, `memory`; or only `skipped`, with the reason, when the model cannot do this.
+    A model that cannot do this at all gives a result that says why it was skipped.
     """
     import torch
 
     from edgecd.lm.models import Unsupported
 
-    torch.set_num_threads(spec["threads"])
-    config = TrainConfig(**{**spec["config"], "scores": spec["scores_folder"]})
+    torch.set_num_threads(spec.threads)
+    config = dataclasses.replace(spec.cell.config, scores=spec.scores_folder)
     kinds = {"scores": _score, "icl": _prompt, "zero-shot": _prompt, "cd": _train, "pbft": _train}
     try:
-        return kinds[spec["kind"]](spec, config, folder, _reporter())
+        return kinds[spec.cell.kind](spec.cell, config, folder)
     except Unsupported as why:
-        return {"skipped": str(why)}
+        return CellResult(skipped=str(why))
 
 
-def _score(
-    spec: dict[str, Any], config: TrainConfig, folder: Path, reporter: Reporter
-) -> dict[str, Any]:
+def _score(cell: Cell, config: TrainConfig, folder: Path) -> CellResult:
     """The teacher's scores of everything that distillation needs, into the shared folder."""
     from edgecd.lm.models import pick_device
     from edgecd.tasks.task import load_task
@@ -55,177 +62,187 @@ def _score(
     task = load_task(config.task, config.pattern)
     device = pick_device(config.device)
     account = Account(folder / "account.json", device, time.monotonic())
+    reporter = _reporter()
     examples = choose_examples(task, config, reporter.say)
     targets = score_all(task, config, examples, device, folder, reporter, account)
-    scoring = account.phases.get("scoring", {})
-    return {
-        "seconds": {"scoring": scoring.get("seconds", 0.0), "total": account.seconds},
-        "memory": {
-            "scoring_peak_rss_bytes": scoring.get("peak_rss_bytes"),
-            "scoring_peak_gpu_bytes": scoring.get("peak_gpu_bytes"),
+    scoring = _phase(account, "scoring")
+    return CellResult(
+        seconds=Seconds(scoring=scoring.seconds, total=account.seconds),
+        memory=Memory(
+            scoring_peak_rss_bytes=scoring.peak_rss_bytes,
+            scoring_peak_gpu_bytes=scoring.peak_gpu_bytes,
             **account.highest(),
-        },
-        "examples": len(targets.by_id) + len(targets.heldout),
-    }
+        ),
+        examples=len(targets.by_id) + len(targets.heldout),
+    )
 
 
-def _prompt(
-    spec: dict[str, Any], config: TrainConfig, folder: Path, reporter: Reporter
-) -> dict[str, Any]:
+def _prompt(cell: Cell, config: TrainConfig, folder: Path) -> CellResult:
     """In-context learning (or, with no shots, zero-shot) of one model on the evaluation sets."""
     from edgecd.host.memory import rss_bytes
     from edgecd.lm.models import find_model, pick_device, pick_dtype
     from edgecd.lm.scorer import DeferredScorer
-    from edgecd.lm.scores import calibrate, score_examples
-    from edgecd.tasks.demonstrations import calibration_inputs
-    from edgecd.tasks.evaluation import draw_shots
-    from edgecd.tasks.task import Example, load_task, read_split
+    from edgecd.tasks.demonstrations import calibration_inputs, draw_demonstrations
+    from edgecd.tasks.task import load_task, read_split
     from edgecd.training.account import Account
-    from edgecd.training.distil import SCORING_BATCH
 
     task = load_task(config.task, config.pattern)
-    sets = _evaluation_sets(spec, config)
+    sets = _evaluation_sets(cell, task)
     device = pick_device(config.device)
     account = Account(folder / "account.json", device, time.monotonic())
     train = read_split(task, "train").examples
-    shots = draw_shots(task, train, config.shots, config.seed)
-    pool = calibration_inputs(train, shots, config.seed)
-    inputs = [("calibration", pool), *((f"set/{one.name}", one.inputs) for one in sets)]
-    everything = [
-        Example(f"{name}/{number}", fields, None)
-        for name, many in inputs
-        for number, fields in enumerate(many)
-    ]
-    model = getattr(config, spec["model"])
-    files = find_model(model, device, pick_dtype(config.dtype, device))
-    scorer = DeferredScorer(files, task.template)
+    demonstrations = draw_demonstrations(train, task.labels, config.shots, config.seed)
+    pool = calibration_inputs(train, demonstrations, config.seed)
+    model = config.teacher if cell.model == "teacher" else config.student
+    scorer = DeferredScorer(
+        find_model(model, device, pick_dtype(config.dtype, device)), task.template
+    )
     scorer.ready()
     loaded = rss_bytes()
-
-    def progress(done: int, total: int) -> None:
-        account.tick()
-
+    inputs = {"calibration": pool, **{f"set/{one.name}": one.inputs for one in sets}}
     with account.phase("evaluation"):
-        scores, _ = score_examples(
-            scorer,
-            [Example(str(number), fields, label) for number, (fields, label) in enumerate(shots)],
-            everything,
-            config.max_length,
-            folder / "answers",
-            SCORING_BATCH[device.type],
-            progress,
+        scores = _prompted_scores(
+            scorer, demonstrations, inputs, config.max_length, folder / "answers", account.tick
         )
-    plain = scores.log_probabilities
-    reference = plain[: len(pool)] if len(pool) else plain
-    tables = {"sets": calibrate(plain, reference), "sets_uncalibrated": plain}
-    evaluation = account.phases["evaluation"]
-    return {
-        **{key: _figures(sets, table[len(pool) :], task.labels) for key, table in tables.items()},
-        "seconds": {"evaluation": evaluation["seconds"], "total": account.seconds},
-        "memory": {
-            "loaded_rss_bytes": loaded,
-            "evaluation_peak_rss_bytes": evaluation["peak_rss_bytes"],
-            "evaluation_peak_gpu_bytes": evaluation["peak_gpu_bytes"],
+    reference, plain = scores[: len(pool)], scores[len(pool) :]
+    head_start = metrics.label_calibration(reference if len(pool) else plain)
+    calibrated = metrics.calibrate_labels(plain, head_start)
+    evaluation = _phase(account, "evaluation")
+    return CellResult(
+        sets=_answers(sets, calibrated, task.labels),
+        sets_uncalibrated=_answers(sets, plain, task.labels),
+        seconds=Seconds(evaluation=evaluation.seconds, total=account.seconds),
+        memory=Memory(
+            loaded_rss_bytes=loaded,
+            evaluation_peak_rss_bytes=evaluation.peak_rss_bytes,
+            evaluation_peak_gpu_bytes=evaluation.peak_gpu_bytes,
             **account.highest(),
-        },
-    }
+        ),
+    )
 
 
-def _train(
-    spec: dict[str, Any], config: TrainConfig, folder: Path, reporter: Reporter
-) -> dict[str, Any]:
+def _train(cell: Cell, config: TrainConfig, folder: Path) -> CellResult:
     """Train a student, then evaluate its merged checkpoint."""
     from edgecd.tasks.task import load_task
     from edgecd.training.distil import train
 
-    sets = _evaluation_sets(spec, config)
     task = load_task(config.task, config.pattern)
-    run = train(config, folder / "run", reporter, resume=True, force=True)
+    sets = _evaluation_sets(cell, task)
+    run = train(config, folder / "run", _reporter(), resume=True, force=True)
     began = time.monotonic()
-    logits = _classify(folder / "run" / "checkpoint", sets, config)
-    return {
-        "sets": _figures(sets, logits, task.labels),
-        "seconds": {**run["timings_s"], "evaluation": time.monotonic() - began},
-        "memory": {**run["memory"], **{k: run[k] for k in ("peak_rss_bytes", "peak_gpu_bytes")}},
-        "steps": run["steps"],
-        "best_step": run["best_step"],
-        "trainable_parameters": run["trainable_parameters"],
-        "epochs": run["epochs"],
-        "lr": run["lr"],
-        "heldout": run["metrics"],
-    }
+    inputs = [fields for one in sets for fields in one.inputs]
+    logits = _checkpoint_logits(folder / "run" / "checkpoint", task, inputs, config)
+    return CellResult(
+        sets=_answers(sets, logits, task.labels),
+        seconds=Seconds(**run["timings_s"], evaluation=time.monotonic() - began),
+        memory=Memory(
+            **run["memory"],
+            peak_rss_bytes=run["peak_rss_bytes"],
+            peak_gpu_bytes=run["peak_gpu_bytes"],
+        ),
+        steps=run["steps"],
+        best_step=run["best_step"],
+        trainable_parameters=run["trainable_parameters"],
+        epochs=run["epochs"],
+        lr=run["lr"],
+        heldout=run["metrics"],
+    )
 
 
-def _classify(
-    checkpoint: Path, sets: Sequence[EvalSet], config: TrainConfig
+def _prompted_scores(
+    scorer: DeferredScorer,
+    demonstrations: Demonstrations,
+    inputs: Mapping[str, Sequence[Fields]],
+    max_length: int,
+    folder: Path,
+    tick: Callable[[], None],
 ) -> NDArray[np.float32]:
-    """The logits of a checkpoint for all sets, one after another."""
-    import torch
-    from tokenizers import Tokenizer
-    from transformers import AutoModelForSequenceClassification
+    """Label log-probabilities of all inputs after the demonstrations, float32 [inputs, labels].
 
+    The groups of `inputs` come one after another. Scores are kept in `folder` as they come, under
+    the group's name and the place in it, so that a prompt that was cut off goes on.
+    """
+    from edgecd.lm.scores import score_examples
+    from edgecd.tasks.task import Example
+    from edgecd.training.distil import SCORING_BATCH
+
+    scores, _ = score_examples(
+        scorer,
+        demonstrations,
+        [
+            Example(f"{group}/{place}", fields, None)
+            for group, many in inputs.items()
+            for place, fields in enumerate(many)
+        ],
+        max_length,
+        folder,
+        SCORING_BATCH[scorer.lm.device.type],
+        lambda done, total: tick(),
+    )
+    return scores.log_probabilities
+
+
+def _checkpoint_logits(
+    checkpoint: Path, task: Task, inputs: Sequence[Fields], config: TrainConfig
+) -> NDArray[np.float32]:
+    """Label logits of a merged checkpoint, which runs in float32: [inputs, labels]."""
+    from edgecd.lm.checkpoint import open_checkpoint
     from edgecd.lm.models import pick_device
-    from edgecd.tasks.encoding import encode_prompt
-    from edgecd.tasks.task import load_task
-    from edgecd.training.loop import predict_logits
 
-    template = load_task(config.task, config.pattern).template
-    tokenizer = Tokenizer.from_file(str(checkpoint / "tokenizer.json"))
-    model = AutoModelForSequenceClassification.from_pretrained(checkpoint, dtype=torch.float32)
-    model = model.to(pick_device(config.device)).eval()
-    prompts = [
-        encode_prompt(tokenizer, template, fields, config.max_length).ids
-        for one in sets
-        for fields in one.inputs
-    ]
-    return predict_logits(model, prompts, model.config.pad_token_id)
+    device = pick_device(config.device)
+    return open_checkpoint(checkpoint, task.template, config.max_length, device).logits(inputs)
 
 
-def _evaluation_sets(spec: dict[str, Any], config: TrainConfig) -> Sequence[EvalSet]:
+def _evaluation_sets(cell: Cell, task: Task) -> Sequence[EvalSet]:
     from edgecd.tasks.evaluation import evaluation_sets
     from edgecd.tasks.task import load_task
 
-    task = load_task(config.task, config.pattern)
-    ood = [load_task(name) for name in spec["ood"]]
-    return evaluation_sets(task, ood, spec["split"], spec["limit"])
+    return evaluation_sets(task, [load_task(name) for name in cell.ood], cell.split, cell.limit)
 
 
-def _figures(
-    sets: Sequence[EvalSet], table: NDArray[np.float32], labels: Sequence[str]
-) -> dict[str, Any]:
-    """Each set's figures from the rows of `table` [examples of all sets, labels]."""
-    figures = {}
+def _answers(
+    sets: Sequence[EvalSet], scores: NDArray[np.floating[Any]], labels: Sequence[str]
+) -> dict[str, SetAnswers]:
+    """Each set's answers from `scores` [examples of all sets, labels], set after set."""
+    answers = {}
     start = 0
     for one in sets:
-        rows = table[start : start + len(one.inputs)]
+        predicted = scores[start : start + len(one.inputs)].argmax(-1)
         start += len(one.inputs)
-        predicted = rows.argmax(-1)
         expected = [labels.index(label) for label in one.labels]
-        figures[one.name] = {
-            "split": one.split,
-            "examples": len(expected),
-            "accuracy": metrics.accuracy(predicted, expected),
-            "macro_f1": metrics.macro_f1(predicted, expected),
-            "predictions": predicted.tolist(),
-            "expected": expected,
-        }
-    return figures
+        answers[one.name] = SetAnswers(
+            one.split,
+            len(expected),
+            metrics.accuracy(predicted, expected),
+            metrics.macro_f1(predicted, expected),
+            tuple(predicted.tolist()),
+            tuple(expected),
+        )
+    return answers
+
+
+def _phase(account: Account, name: str) -> Phase:
+    """What a phase of the account cost; nothing when there was no need for it."""
+    return from_json(Phase, account.phases.get(name, {}), name)
 
 
 def _reporter() -> Reporter:
-    from edgecd.training.distil import Reporter
+    from edgecd.training.run import Reporter
 
     return Reporter(lambda line: print(line, file=sys.stderr), lambda what, done, total: None)
+
+
+def work(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """`run_cell` from the JSON of a spec to the JSON of a result."""
+    spec = from_json(CellSpec, raw, "the cell's spec")
+    return result_json(run_cell(spec, folder), spec.cell.kind, spec.fingerprint)
 
 
 def main(spec_path: str, result_path: str) -> int:
     """Run the cell of a spec file; returns the exit code."""
     end_with_parent()
-
-    def work(spec: dict[str, Any]) -> dict[str, Any]:
-        return {"fingerprint": spec["fingerprint"], **run_cell(spec, Path(spec_path).parent)}
-
-    return run_spec(work, spec_path, result_path)
+    folder = Path(spec_path).parent
+    return run_spec(lambda raw: work(raw, folder), spec_path, result_path)
 
 
 if __name__ == "__main__":

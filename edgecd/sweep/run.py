@@ -2,35 +2,51 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 from edgecd.errors import InputError, MissingExtra
 from edgecd.files import public, read_json, write_json, write_text
-from edgecd.host import lock as process
+from edgecd.formats.record import from_json, to_json
+from edgecd.host.lock import locked
 from edgecd.host.machine import describe_machine, usable_cores
-from edgecd.host.processes import ending, last_words
-from edgecd.sweep.suite import Cell, Suite, expand
+from edgecd.host.processes import ANSWER, SPEC, Failure, ask
+from edgecd.sweep.config import SweepConfig
+from edgecd.sweep.record import (
+    DONE,
+    FAILED,
+    FORMAT,
+    SKIPPED,
+    WAITING,
+    CellRecord,
+    CellResult,
+    CellSpec,
+    SweepResult,
+    read_result,
+    read_spec,
+    sweep_json,
+    without_answers,
+)
+from edgecd.sweep.suite import TRAINED, Cell, Suite, expand
 from edgecd.sweep.table import aggregate, render
 from edgecd.tasks.evaluation import evaluation_sets
 from edgecd.tasks.task import load_task
 
-SWEEP, TABLE = "sweep.json", "table.md"
+SWEEP, TABLE, FAILURE = "sweep.json", "table.md", "failure.json"
+WORKER = "edgecd.sweep.cell"
 LEFTOVERS = ("checkpoint", "adapter", "state")
 
 
 def run_sweep(
     suite: Suite,
     out: Path,
+    config: SweepConfig,
     say: Callable[[str], None],
-    threads: int | None = None,
     force: bool = False,
-    keep_checkpoints: bool = False,
-) -> dict[str, Any]:
+) -> SweepResult:
     """Run the cells of `suite` that are not done yet; returns what is in `out`/sweep.json.
 
     A finished cell is never run again; one that was cut off goes on; one that failed is tried
@@ -44,28 +60,19 @@ def run_sweep(
     if out.exists() and not (out / "cells").is_dir() and any(out.iterdir()):
         raise InputError(f"{out} exists and is not a sweep: choose another folder for --out")
     (out / "cells").mkdir(parents=True, exist_ok=True)
-    with process.locked(out) as lock:
+    with locked(out, "sweep") as lock:
         _check_changes(cells, out, force)
         machine = describe_machine()
-
-        def refresh() -> dict[str, Any]:
-            return _write_tables(suite, cells, out, machine)
-
-        refresh()
+        result = _write_tables(suite, cells, out, machine)
         for number, cell in enumerate(cells, start=1):
             folder = out / "cells" / cell.name
-            if not (folder / "result.json").exists():
+            if not (folder / ANSWER).exists():
                 say(f"cell {number}/{len(cells)} {cell.name}")
                 began = time.monotonic()
-                where = {
-                    "threads": threads or usable_cores(),
-                    "scores_folder": str((out / "scores").resolve()),
-                    "keep_checkpoint": keep_checkpoints,
-                }
-                _run_cell(cell, folder, where, lock)
+                _run_cell(_spec(cell, out, config), folder, lock)
                 say(f"  {_outcome(folder)} ({time.monotonic() - began:.0f} s)")
             _tidy(folder)
-            result = refresh()
+            result = _write_tables(suite, cells, out, machine)
         _draw(result, out / "figures", say)
     return result
 
@@ -73,7 +80,8 @@ def run_sweep(
 def _check_changes(cells: Sequence[Cell], out: Path, force: bool) -> None:
     for cell in cells:
         folder = out / "cells" / cell.name
-        spec = folder / "spec.json"
+        spec = folder / SPEC
+        # Of another version's spec nothing else may be readable.
         if not spec.exists() or read_json(spec)["fingerprint"] == cell.fingerprint:
             continue
         if not force:
@@ -84,21 +92,24 @@ def _check_changes(cells: Sequence[Cell], out: Path, force: bool) -> None:
         shutil.rmtree(folder)
 
 
-def _run_cell(cell: Cell, folder: Path, where: dict[str, Any], lock: IO[str]) -> None:
-    """Run one cell to its end; leaves result.json, or failure.json with its last words."""
-    folder.mkdir(exist_ok=True)
-    (folder / "failure.json").unlink(missing_ok=True)
-    spec = {**dataclasses.asdict(cell), "fingerprint": cell.fingerprint, **where}
-    write_json(folder / "spec.json", spec)
-    code = process.run_child(folder, where["threads"], lock)
-    if not (folder / "result.json").exists():
-        said = (folder / "log.txt").read_text(encoding="utf-8", errors="replace").strip()
-        write_json(
-            folder / "failure.json", {"ending": ending(code), "last_words": last_words(said)}
-        )
+def _spec(cell: Cell, out: Path, config: SweepConfig) -> CellSpec:
+    scores = str((out / "scores").resolve())
+    threads = config.threads or usable_cores()
+    return CellSpec(cell, cell.fingerprint, threads, scores, config.keep_checkpoints)
 
 
-def _draw(result: dict[str, Any], folder: Path, say: Callable[[str], None]) -> None:
+def _run_cell(spec: CellSpec, folder: Path, lock: IO[str]) -> None:
+    """Run one cell to its end; leaves result.json, or failure.json with its last words.
+
+    The cell's process holds the sweep's lock, too, until it ends.
+    """
+    (folder / FAILURE).unlink(missing_ok=True)
+    answer = ask(WORKER, to_json(spec), spec.threads, folder, keep=[lock.fileno()])
+    if isinstance(answer, Failure):
+        write_json(folder / FAILURE, to_json(answer))
+
+
+def _draw(result: SweepResult, folder: Path, say: Callable[[str], None]) -> None:
     from edgecd.sweep.figures import draw_figures
 
     try:
@@ -111,63 +122,61 @@ def _draw(result: dict[str, Any], folder: Path, say: Callable[[str], None]) -> N
 
 def _tidy(folder: Path) -> None:
     """Delete the large files of a finished cell that were not asked for."""
-    done = (folder / "result.json").exists()
-    if done and not read_json(folder / "spec.json")["keep_checkpoint"]:
+    if (folder / ANSWER).exists() and not read_spec(folder / SPEC).keep_checkpoint:
         for name in LEFTOVERS:
             shutil.rmtree(folder / "run" / name, ignore_errors=True)
 
 
 def _write_tables(
-    suite: Suite, cells: Sequence[Cell], out: Path, machine: dict[str, Any]
-) -> dict[str, Any]:
+    suite: Suite, cells: Sequence[Cell], out: Path, machine: Mapping[str, Any]
+) -> SweepResult:
     records = [_record(cell, out / "cells" / cell.name) for cell in cells]
-    aggregates = aggregate(records)
-    for record in records:
-        for key in ("sets", "sets_uncalibrated"):
-            for figures in record.get(key, {}).values():
-                del figures["predictions"], figures["expected"]  # they stay in the cell's result
-    result = {
-        "format": 1,
-        "suite": {key: public(value) for key, value in dataclasses.asdict(suite).items()},
-        "machine": machine,
-        "cells": records,
-        "failed": [record["name"] for record in records if record["status"] == "failed"],
-        "aggregates": aggregates,
-    }
-    write_json(out / SWEEP, result)
+    shown = {key: public(value) for key, value in to_json(suite).items()}
+    result = SweepResult(
+        FORMAT,
+        from_json(Suite, shown, suite.name),
+        machine,
+        tuple(without_answers(record) for record in records),
+        tuple(record.name for record in records if record.status == FAILED),
+        aggregate(records),
+    )
+    write_json(out / SWEEP, sweep_json(result))
     write_text(out / TABLE, render(result))
-    written: dict[str, Any] = read_json(out / SWEEP)
-    return written
+    return result
 
 
-def _record(cell: Cell, folder: Path) -> dict[str, Any]:
+def _record(cell: Cell, folder: Path) -> CellRecord:
     """What is known of a cell: who it is, how it stands, and its result where there is one."""
-    record: dict[str, Any] = {
-        "name": cell.name,
-        "kind": cell.kind,
-        "model": cell.model,
-        "adapter": cell.config.adapter if cell.kind in ("cd", "pbft") else None,
-        "head": cell.config.head if cell.kind == "pbft" else None,
-        "shots": cell.config.shots,
-        "seed": cell.config.seed,
-        "scores": cell.scores,
-        "status": "waiting",
-    }
-    if (folder / "result.json").exists():
-        result = read_json(folder / "result.json")
-        result.pop("fingerprint")
-        record |= {"status": "skipped" if "skipped" in result else "done", **result}
-    elif (folder / "failure.json").exists():
-        record |= {"status": "failed", **read_json(folder / "failure.json")}
-    return record
+    result, failure, status = read_result(folder), None, WAITING
+    if result is not None:
+        status = DONE if result.skipped is None else SKIPPED
+    elif (folder / FAILURE).exists():
+        failure, status = _failure(folder), FAILED
+    return CellRecord(
+        name=cell.name,
+        kind=cell.kind,
+        model=cell.model,
+        adapter=cell.config.adapter if cell.kind in TRAINED else None,
+        head=cell.config.head if cell.kind == "pbft" else None,
+        shots=cell.config.shots,
+        seed=cell.config.seed,
+        scores=cell.scores,
+        status=status,
+        result=result or CellResult(),
+        failure=failure,
+    )
+
+
+def _failure(folder: Path) -> Failure:
+    return from_json(Failure, read_json(folder / FAILURE), str(folder / FAILURE))
 
 
 def _outcome(folder: Path) -> str:
-    if not (folder / "result.json").exists():
-        failure = read_json(folder / "failure.json")
-        return f"failed, its process {failure['ending']}: {' '.join(failure['last_words'][-1:])}"
-    result = read_json(folder / "result.json")
-    if "skipped" in result:
-        return f"skipped: {result['skipped']}"
-    figures = result.get("sets", {})
-    return ", ".join(f"{name} {one['accuracy']:.3f}" for name, one in figures.items()) or "done"
+    result = read_result(folder)
+    if result is None:
+        failure = _failure(folder)
+        return f"failed, its process {failure.ending}: {' '.join(failure.last_words[-1:])}"
+    if result.skipped is not None:
+        return f"skipped: {result.skipped}"
+    sets = result.sets or {}
+    return ", ".join(f"{name} {one.accuracy:.3f}" for name, one in sets.items()) or "done"

@@ -10,12 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from edgecd.config import ADAPTERS, HEADS, METHODS, TrainConfig, load_config
-from edgecd.errors import InputError
+from edgecd.config import load_config
+from edgecd.errors import InputError, check_keys
 from edgecd.files import fingerprint, read_toml
-from edgecd.tasks.task import check_keys
+from edgecd.sweep.config import SweepConfig
+from edgecd.training.config import ADAPTERS, HEADS, METHODS, TrainConfig
 
-PROMPTED = ("zero-shot", "icl")
+PROMPTED, TRAINED = ("zero-shot", "icl"), ("cd", "pbft")
 MODELS = ("teacher", "student")
 _SAID_ELSEWHERE = {"task", "teacher", "student", "method", "adapter", "head", "shots", "seed"}
 _TRAIN_KEYS = {f.name for f in dataclasses.fields(TrainConfig)} - _SAID_ELSEWHERE - {"scores"}
@@ -26,7 +27,11 @@ _COST = ("zero-shot", "icl-student", "icl-teacher", "scores", "pbft", "cd")
 
 @dataclass(frozen=True)
 class Runs:
-    """One [[runs]] table: a method, and the models or adapters and the shots to run it with."""
+    """One [[runs]] table: a method, and the models or adapters and the shots to run it with.
+
+    `shots` are numbers of demonstrations, None for the suite's own; `train` holds options of the
+    training by name, which win over the suite's.
+    """
 
     method: str
     model: str | None = None
@@ -38,7 +43,11 @@ class Runs:
 
 @dataclass(frozen=True)
 class Suite:
-    """A suite file, checked."""
+    """A suite file, checked: every run with each number of `shots` and each seed.
+
+    `limit` is how many examples of each set are evaluated; `train` holds options of every training
+    by name.
+    """
 
     name: str
     task: str
@@ -59,7 +68,8 @@ class Cell:
     """One process of a sweep.
 
     `kind` is `scores` (the teacher's, for the `cd` cells that name it in `scores`), `zero-shot`,
-    `icl` (both of `model`: teacher or student), `pbft` or `cd`.
+    `icl` (both of `model`: teacher or student), `pbft` or `cd`. It is evaluated on at most `limit`
+    examples of the task's `split` and of the tasks in `ood`.
     """
 
     name: str
@@ -77,8 +87,8 @@ class Cell:
         return fingerprint(dataclasses.asdict(self))
 
 
-def load_suite(path: Path, options: Mapping[str, Any]) -> Suite:
-    """Read a suite file; `options` (task, ood, teacher, student, limit) that are set win over it.
+def load_suite(path: Path, config: SweepConfig) -> Suite:
+    """Read a suite file; what `config` sets of task, ood, teacher, student and limit wins over it.
 
     Tasks and models are taken from the file's folder where they exist there. Raises InputError
     for a missing file, bad TOML, an unknown key, a wrong type, or something that is not said.
@@ -92,7 +102,9 @@ def load_suite(path: Path, options: Mapping[str, Any]) -> Suite:
             table[key] = _beside(path, table[key])
     if _texts(table.get("ood", []), f"{where}: ood"):
         table["ood"] = [_beside(path, name) for name in table["ood"]]
-    table |= {key: value for key, value in options.items() if value not in (None, [])}
+    given = {key: getattr(config, key) for key in ("task", "teacher", "student", "limit")}
+    given["ood"] = list(config.ood) or None
+    table |= {key: value for key, value in given.items() if value is not None}
     for key in ("task", "teacher", "student"):
         if key not in table:
             raise InputError(f"{where}: it names no {key}: add one, or give --{key}")
@@ -186,7 +198,7 @@ def _config(
         "seed": seed,
     }
     try:
-        return load_config(None, flags)
+        return load_config(None, flags, TrainConfig)
     except InputError as bad:
         raise InputError(f"suite {suite.name}, {runs.method}: {bad}") from None
 

@@ -1,23 +1,95 @@
-"""The k shots: chosen balanced, shuffled and seeded."""
+"""The demonstrations of one prompt: drawn balanced and seeded, rendered, and kept in a file."""
 
 from __future__ import annotations
 
+import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from edgecd.errors import InputError
+from edgecd.files import write_text
+from edgecd.tasks.encoding import demonstration_ids, token_ids
+from edgecd.tasks.prompts import SEPARATOR, PromptTemplate
+from edgecd.tasks.readers import read_rows
 from edgecd.tasks.task import Example
 
-Shot = tuple[Mapping[str, str], str]
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+DEMONSTRATIONS = "demonstrations.jsonl"
 CALIBRATION_INPUTS = 200
 
 
-def draw_demonstrations(
-    examples: Sequence[Example], labels: Sequence[str], shots: int, seed: int, draw: int = 0
-) -> tuple[Example, ...]:
-    """Draw `shots` labelled examples, as evenly over the labels as it goes, in random order.
+@dataclass(frozen=True)
+class Demonstrations:
+    """The demonstrations of one prompt, in their order: labelled examples of a task."""
 
-    The same (examples, shots, seed, draw) always give the same demonstrations; another `draw`
+    examples: tuple[Example, ...] = ()
+
+    @classmethod
+    def of(cls, labelled: Iterable[tuple[Mapping[str, str], str]]) -> Demonstrations:
+        """Those of (fields, label), numbered as their ids; `plain` gives them back."""
+        return cls(
+            tuple(
+                Example(str(number), dict(fields), label)
+                for number, (fields, label) in enumerate(labelled)
+            )
+        )
+
+    @property
+    def plain(self) -> list[tuple[dict[str, str], str]]:
+        """(fields, label) of each, as JSON can carry it."""
+        return [(dict(one.fields), str(one.label)) for one in self.examples]
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __iter__(self) -> Iterator[Example]:
+        return iter(self.examples)
+
+    def texts(self, template: PromptTemplate) -> list[str]:
+        """Each demonstration with its answer; InputError for a missing field or unknown label."""
+        texts = []
+        for one in self.examples:
+            label = str(one.label)
+            if label not in template.verbalizer:
+                raise InputError(
+                    f"label {label!r} of a demonstration is not one of {', '.join(template.labels)}"
+                )
+            texts.append(template.render(one.fields) + template.verbalizer[label])
+        return texts
+
+    def render(self, template: PromptTemplate) -> str:
+        """The text in front of every query: demonstrations with their answers, separated.
+
+        The separator before the query belongs to the query: many tokenizers split a blank line
+        differently at the end of a text, and the query must look like the demonstrations do.
+        Errors as from `texts`.
+        """
+        return SEPARATOR.join(self.texts(template))
+
+    def ids(
+        self, tokenizer: Tokenizer, template: PromptTemplate, limit: int | None = None
+    ) -> list[int]:
+        """Token ids of the rendered text, with what the tokenizer puts in front; none of none.
+
+        With a `limit` as many of the first demonstrations as fit into it (see
+        `demonstration_ids`). Errors as from `texts`.
+        """
+        if limit is not None:
+            return demonstration_ids(tokenizer, self.texts(template), limit)
+        return token_ids(tokenizer, self.render(template), special=True) if self.examples else []
+
+
+def draw_demonstrations(
+    examples: Sequence[Example], labels: Sequence[str], count: int, seed: int, draw: int = 0
+) -> Demonstrations:
+    """Draw `count` labelled examples, as evenly over the labels as it goes, in random order.
+
+    The same (examples, count, seed, draw) always give the same demonstrations; another `draw`
     gives another set. Raises InputError when a label has too few examples.
     """
     chance = random.Random(f"edgecd demonstrations {seed} {draw}")
@@ -25,23 +97,62 @@ def draw_demonstrations(
     chance.shuffle(order)  # so that a remainder does not always favour the first label
     chosen: list[Example] = []
     for place, label in enumerate(order):
-        share = shots // len(order) + (place < shots % len(order))
+        share = count // len(order) + (place < count % len(order))
         pool = [example for example in examples if example.label == label]
         if len(pool) < share:
             raise InputError(
-                f"{shots} shots need {share} labelled examples of {label!r}, but the train split "
+                f"{count} shots need {share} labelled examples of {label!r}, but the train split "
                 f"has {len(pool)}: lower --shots or label more examples"
             )
         chosen += chance.sample(pool, share)
     chance.shuffle(chosen)
-    return tuple(chosen)
+    return Demonstrations(tuple(chosen))
 
 
 def calibration_inputs(
-    train: Sequence[Example], shots: Sequence[Shot], seed: int
+    train: Sequence[Example], shown: Iterable[Example], seed: int
 ) -> tuple[Mapping[str, str], ...]:
-    """Up to CALIBRATION_INPUTS inputs, labels unseen, that are not demonstrations."""
-    shown = [dict(fields) for fields, _ in shots]
-    pool = [example.fields for example in train if dict(example.fields) not in shown]
+    """Up to CALIBRATION_INPUTS inputs, labels unseen, that are not among those `shown`."""
+    taken = [dict(example.fields) for example in shown]
+    pool = [example.fields for example in train if dict(example.fields) not in taken]
     chance = random.Random(f"edgecd calibration {seed}")
     return tuple(chance.sample(pool, min(CALIBRATION_INPUTS, len(pool))))
+
+
+def write_demonstrations(folder: Path, draws: Sequence[Demonstrations]) -> None:
+    """Keep several draws of demonstrations in a run folder, a line each (`draw` counts from 0)."""
+    lines = [
+        {"draw": number, **example_line(example)}
+        for number, draw in enumerate(draws)
+        for example in draw
+    ]
+    write_lines(folder / DEMONSTRATIONS, lines)
+
+
+def read_demonstrations(folder: Path) -> Demonstrations | None:
+    """The first draw kept in a run folder; None when there is none (a bundle has none).
+
+    Raises InputError, naming the line, for a file that is not what a run writes.
+    """
+    path = folder / DEMONSTRATIONS
+    if not path.is_file():
+        return None
+    kept: list[Example] = []
+    for row in read_rows(str(path)):
+        fields, label = row.values.get("fields"), row.values.get("label")
+        if not isinstance(fields, dict) or not isinstance(label, str):
+            raise InputError(f"{row.where}: not a demonstration (it needs fields and a label)")
+        if row.values.get("draw", 0) == 0:  # a run may average several draws; one prompt has one
+            kept.append(Example(str(row.values.get("id", row.number)), fields, label))
+    return Demonstrations(tuple(kept))
+
+
+def example_line(example: Example) -> dict[str, Any]:
+    """An example as a run folder's files keep it: `id`, `fields`, `label` (null when unknown)."""
+    return {"id": example.id, "fields": dict(example.fields), "label": example.label}
+
+
+def write_lines(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
+    """Write JSON lines atomically."""
+    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    write_text(path, text)

@@ -1,22 +1,17 @@
-"""What is asked of every system: evaluation sets, demonstrations, and inputs to calibrate on."""
+"""What is asked of every system: the task's evaluation set, and those out of domain."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgecd.errors import InputError
-from edgecd.tasks.demonstrations import Shot, draw_demonstrations
-from edgecd.tasks.prompts import PromptTemplate
-from edgecd.tasks.readers import read_rows
-from edgecd.tasks.task import Example, Task, read_split
+from edgecd.tasks.task import Task, read_split
 
-DEMONSTRATIONS = "demonstrations.jsonl"
 _EVALUATION_SPLITS = ("validation", "test", "ood")
 
 
@@ -71,47 +66,6 @@ def evaluation_sets(
         if names.count(name) > 1:
             raise InputError(f"two evaluation sets are named {name!r}: give each task its own name")
     return tuple(sets)
-
-
-def demonstrations_for(folder: Path) -> tuple[Shot, ...] | None:
-    """The demonstrations kept in a run folder; None when there are none (a bundle has none).
-
-    Raises InputError, naming the line, for a file that is not what a run writes.
-    """
-    path = folder / DEMONSTRATIONS
-    if not path.is_file():
-        return None
-    shots: list[Shot] = []
-    for row in read_rows(str(path)):
-        fields, label = row.values.get("fields"), row.values.get("label")
-        if not isinstance(fields, dict) or not isinstance(label, str):
-            raise InputError(f"{row.where}: not a demonstration (it needs fields and a label)")
-        if row.values.get("draw", 0) == 0:  # a run may average several draws; one prompt has one
-            shots.append((fields, label))
-    return tuple(shots)
-
-
-def draw_shots(
-    task: Task, train: Sequence[Example], shots: int, seed: int, draw: int = 0
-) -> tuple[Shot, ...]:
-    """The demonstrations that a training with this seed shows its teacher."""
-    chosen = draw_demonstrations(train, task.labels, shots, seed, draw)
-    return tuple((example.fields, str(example.label)) for example in chosen)
-
-
-def check_task(where: str, labels: Sequence[str], prompt: PromptTemplate, task: Task) -> None:
-    """Raise InputError, naming `where`, when the labels or fields of what is there (a bundle, a
-    context) are not the task's."""
-    if set(labels) != set(task.labels):
-        raise InputError(
-            f"{where}: its labels ({', '.join(labels)}) are not those of task {task.name} "
-            f"({', '.join(task.labels)}): give the task that it was made for"
-        )
-    if missing := set(prompt.fields) - set(task.template.fields):
-        raise InputError(
-            f"{where}: it reads the field {', '.join(sorted(missing))}, which task {task.name} "
-            "does not have: give the task that it was made for"
-        )
 
 
 def _default_split(task: Task) -> str:

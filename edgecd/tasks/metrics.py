@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -74,6 +76,38 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
+@dataclass(frozen=True)
+class Spread:
+    """Mean of some values, their sample standard deviation (None for one value), their number."""
+
+    mean: float
+    sd: float | None
+    n: int
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Of one value or more, as from several seeds."""
+    sd = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return Spread(float(np.mean(values)), sd, len(values))
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Mean of paired differences between two systems, and its 95% interval (low, high)."""
+
+    difference: float
+    ci95: tuple[float, float]
+
+
+def paired_difference(gaps: NDArray[np.float64]) -> Difference:
+    """Of one difference for each pair, [pairs]; the interval is `bootstrap_interval`'s.
+
+    Raises InputError when there are none.
+    """
+    interval = bootstrap_interval(gaps)
+    return Difference(float(gaps.mean()), interval)
+
+
 def mcnemar_p(one_right: ArrayLike, other_right: ArrayLike) -> float:
     """Two-sided exact McNemar test: the chance of so uneven a split if both were equally good.
 
@@ -96,6 +130,24 @@ def log_softmax(scores: ArrayLike) -> NDArray[np.float64]:
     shifted = rows - rows.max(axis=-1, keepdims=True)
     normal: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
     return normal
+
+
+def label_calibration(log_probabilities: ArrayLike) -> NDArray[np.floating[Any]]:
+    """Each label's mean log-probability over inputs whose labels nobody saw: [labels].
+
+    It is the head start that a label has whatever the input (arXiv 2305.19148), to be taken off
+    with `calibrate_labels`. `log_probabilities` [inputs, labels] are those of one input or more.
+    """
+    means: NDArray[np.floating[Any]] = np.asarray(log_probabilities).mean(axis=0)
+    return means
+
+
+def calibrate_labels(log_probabilities: ArrayLike, head_start: ArrayLike) -> NDArray[np.float64]:
+    """Log-probabilities [examples, labels] without each label's head start, normalised again.
+
+    `head_start` [labels] is from `label_calibration`. No label of an example is needed.
+    """
+    return log_softmax(np.asarray(log_probabilities) - np.asarray(head_start))
 
 
 def _pair(one: ArrayLike, other: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgecd.errors import InputError
+from edgecd.errors import InputError, check_keys, suggest
 from edgecd.files import read_toml
 from edgecd.tasks.prompts import PromptTemplate
 from edgecd.tasks.readers import Row, read_rows
-from edgecd.tasks.task import Example, check_keys, parse_task, read_split, suggest
+from edgecd.tasks.task import Example, parse_task, read_split
 
 _TOP_KEYS = {"name", "description", "metaicl", "tasks", "split"}
 _TASK_KEYS = {"family", "template", "labels", "data", "description"}

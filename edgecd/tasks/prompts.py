@@ -55,16 +55,6 @@ class PromptTemplate:
             for literal, field in parse(self.text)
         )
 
-    def render_context(self, shots: Sequence[tuple[Mapping[str, str], str]]) -> str:
-        """Demonstrations (fields, label) with their answers, separated.
-
-        The separator before the query belongs to the query: many tokenizers split a blank line
-        differently at the end of a text, and the query must look like the demonstrations do.
-        """
-        return SEPARATOR.join(
-            self.render(fields) + self.verbalizer[label] for fields, label in shots
-        )
-
 
 def parse(template: str) -> list[tuple[str, str | None]]:
     """Split a template into (literal, field) pairs; the last field is None for a literal tail.

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from edgecd.errors import InputError
+from edgecd.errors import InputError, check_keys, suggest
 from edgecd.files import read_toml
 from edgecd.tasks.prompts import PromptTemplate, nli_pattern
 from edgecd.tasks.readers import Row, read_rows
@@ -197,19 +197,6 @@ def read_split(task: Task, split: str, limit: int | None = None) -> Split:
     return Split(tuple(examples), dropped)
 
 
-def check_keys(table: Mapping[str, Any], known: set[str], where: str) -> None:
-    """Raise InputError for a key that nobody reads, and suggest the one that was meant."""
-    for key in table:
-        if key not in known:
-            raise InputError(f"{where}: unknown key {key!r}{suggest(key, known)}")
-
-
-def suggest(word: str, known: Iterable[str]) -> str:
-    """`; did you mean 'x'?` when something close is known, else nothing."""
-    close = get_close_matches(word, list(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
-
-
 def _texts(table: Any, where: str) -> dict[str, str]:
     if not isinstance(table, dict) or not all(isinstance(v, str) for v in table.values()):
         raise InputError(f"{where} must be a table of strings")
@@ -228,11 +215,10 @@ def _label_of(task: Task, row: Row) -> str | None:
 def _refuse_misspelt(task: Task, label: str, where: str) -> None:
     """Labels of no interest are dropped (MNLI's neutral); one that looks like ours is a mistake."""
     plain = {name.casefold(): name for name in task.labels}
-    if get_close_matches(label.casefold(), plain, n=1, cutoff=0.75):
+    if close := get_close_matches(label.casefold(), plain, n=1, cutoff=0.75):
         raise InputError(
-            f"{where}: label {label!r} is not one of {', '.join(task.labels)}"
-            f"{suggest(label.casefold(), plain)} correct it, or map it in [data.label_map] "
-            f"of {task.source}"
+            f"{where}: label {label!r} is not one of {', '.join(task.labels)}; did you mean "
+            f"{plain[close[0]]!r}? correct it, or map it in [data.label_map] of {task.source}"
         )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import gc
-import json
 import random
 import shutil
 import time
@@ -18,10 +17,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edgecd.config import TrainConfig
 from edgecd.errors import InputError
-from edgecd.files import fingerprint, write_json, write_text
+from edgecd.files import fingerprint, write_json
 from edgecd.host.memory import rss_bytes
+from edgecd.lm.fold import fold
 from edgecd.lm.models import (
     check_words,
     find_model,
@@ -29,29 +28,31 @@ from edgecd.lm.models import (
     pick_device,
     pick_dtype,
 )
+from edgecd.lm.rows import classifier_logits
 from edgecd.lm.scorer import DeferredScorer
-from edgecd.lm.scores import average, calibrate, score_examples
+from edgecd.lm.scores import average, score_examples
 from edgecd.tasks import metrics
-from edgecd.tasks.demonstrations import draw_demonstrations
+from edgecd.tasks.demonstrations import (
+    Demonstrations,
+    draw_demonstrations,
+    example_line,
+    write_demonstrations,
+    write_lines,
+)
 from edgecd.tasks.encoding import encode_prompt, label_token_ids
 from edgecd.tasks.task import Example, Task, load_task, read_split
 from edgecd.training import student as students
 from edgecd.training.account import Account
+from edgecd.training.config import TrainConfig
 from edgecd.training.folder import RUN, finished, forget_lost_steps, open_log, open_run
-from edgecd.training.loop import Item, Outcome, Schedule, divergence, fit, predict_logits
+from edgecd.training.loop import Item, Outcome, Schedule, divergence, fit
+from edgecd.training.run import Reporter
 from edgecd.training.state import saved_step
 
+HELDOUT = "heldout.jsonl"
 PACKAGES = ("edgecd", "torch", "transformers", "peft", "tokenizers", "numpy")
 MONITOR = 128
 SCORING_BATCH = {"cpu": 8, "cuda": 64}
-
-
-@dataclass(frozen=True)
-class Reporter:
-    """Where a run says things: lines for people, and (what, done, total) progress."""
-
-    say: Callable[[str], None]
-    progress: Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Examples:
     when to stop (neither needs labels), `heldout` is for evaluation and the export's gate.
     """
 
-    draws: tuple[tuple[Example, ...], ...]
+    draws: tuple[Demonstrations, ...]
     transfer: tuple[Example, ...]
     monitor: tuple[Example, ...]
     heldout: tuple[Example, ...]
@@ -239,7 +240,10 @@ def score_all(
                 reporter.say(f"{shortened} of {len(everything)} inputs were shortened to fit")
             table = scores.log_probabilities
             plain.append(table)
-            calibrated.append(calibrate(table, table[:split_at]) if config.calibrate else table)
+            if config.calibrate:
+                head_start = metrics.label_calibration(table[:split_at])
+                table = metrics.calibrate_labels(table, head_start).astype(np.float32)
+            calibrated.append(table)
             marks.append(scores.fingerprint)
     table = average(calibrated)
     by_id = {
@@ -265,7 +269,7 @@ def train_student(
     """
     lm = load_language_model(config.student, device, torch.float32)
     over_vocabulary = config.head == "vocabulary"
-    classifier = students.fold(lm, task.template)
+    classifier = fold(lm, task.template)
     students.add_start(lm)
     pad_id = classifier.config.pad_token_id
     tokenizer = lm.text_tokenizer
@@ -329,9 +333,9 @@ def train_student(
             training.save_pretrained(out / "adapter")
         model = students.merge(training)
         if over_vocabulary:
-            model = students.fold(replace(lm, model=model), task.template)
+            model = fold(replace(lm, model=model), task.template)
         figures = evaluate(
-            model, [ids(e) for e in examples.heldout], examples.heldout, task, targets, pad_id
+            model, [ids(e) for e in examples.heldout], examples.heldout, task, targets
         )
         log({"step": outcome.steps, "heldout": figures})
     return Trained(model, lm.tokenizer, outcome, trainable, loaded, figures)
@@ -343,10 +347,9 @@ def evaluate(
     heldout: Sequence[Example],
     task: Task,
     targets: Targets | None,
-    pad_id: int,
 ) -> dict[str, Any]:
     """The held-out figures: student and teacher accuracy where labels are known, agreement."""
-    logits = predict_logits(model, prompts, pad_id)
+    logits = classifier_logits(model, prompts)
     known = [place for place, example in enumerate(heldout) if example.label is not None]
     truth = np.array([task.labels.index(str(heldout[place].label)) for place in known], dtype=int)
     figures: dict[str, Any] = {"heldout_examples": len(heldout), "labelled": len(known)}
@@ -365,12 +368,5 @@ def evaluate(
 
 
 def _write_examples(out: Path, examples: Examples) -> None:
-    shots = [
-        {"draw": number, "id": e.id, "fields": dict(e.fields), "label": e.label}
-        for number, draw in enumerate(examples.draws)
-        for e in draw
-    ]
-    held = [{"id": e.id, "fields": dict(e.fields), "label": e.label} for e in examples.heldout]
-    for name, rows in (("demonstrations", shots), ("heldout", held)):
-        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        write_text(out / f"{name}.jsonl", text)
+    write_demonstrations(out, examples.draws)
+    write_lines(out / HELDOUT, [example_line(example) for example in examples.heldout])

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 
 from edgecd.files import read_json
+from edgecd.lm.rows import classifier_logits, pad_rows
 from edgecd.training.state import restore_state, save_state, save_tensors
 from edgecd.training.student import load_trainable, trainable_state
 
@@ -130,7 +131,7 @@ def fit(
         state["step"] = step + 1
         line: dict[str, Any] = {"step": step + 1, "loss": loss}
         if monitor and ((step + 1) % evaluate_every == 0 or step + 1 == total):
-            logits = predict_logits(model, [item.ids for item in monitor], pad_id)
+            logits = classifier_logits(model, [item.ids for item in monitor])
             value = divergence(logits, [item.target or () for item in monitor])
             line["monitor_kl"] = value
             better = value < state["best"]
@@ -151,24 +152,6 @@ def fit(
     model.eval()
     best = state["best_step"] if monitor else state["step"]
     return Outcome(int(state["step"]), int(best))
-
-
-@torch.no_grad()
-def predict_logits(
-    model: Any, prompts: Sequence[Sequence[int]], pad_id: int, batch_size: int = 16
-) -> NDArray[np.float32]:
-    """Logits [prompts, labels] in the order given; batches of similar length."""
-    was_training = model.training
-    model.eval()
-    rows: dict[int, NDArray[np.float32]] = {}
-    order = sorted(range(len(prompts)), key=lambda place: len(prompts[place]))
-    for start in range(0, len(order), batch_size):
-        places = order[start : start + batch_size]
-        inputs, mask = pad_rows([prompts[place] for place in places], pad_id, _device(model))
-        logits = model(input_ids=inputs, attention_mask=mask).logits.float().cpu().numpy()
-        rows |= dict(zip(places, logits, strict=True))
-    model.train(was_training)
-    return np.stack([rows[place] for place in range(len(prompts))])
 
 
 def divergence(logits: NDArray[np.float32], targets: Sequence[Sequence[float]]) -> float:
@@ -272,19 +255,6 @@ def _batches(
                 yield step, [items[place] for place in batches[number]]
             step += 1
         epoch += 1
-
-
-def pad_rows(
-    prompts: Sequence[Sequence[int]], pad_id: int, device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """(input ids, attention mask), [prompts, length of the longest], right padded."""
-    width = max(len(prompt) for prompt in prompts)
-    inputs = torch.full((len(prompts), width), pad_id)
-    mask = torch.zeros(len(prompts), width, dtype=torch.long)
-    for row, prompt in enumerate(prompts):
-        inputs[row, : len(prompt)] = torch.tensor(list(prompt))
-        mask[row, : len(prompt)] = 1
-    return inputs.to(device), mask.to(device)
 
 
 def _device(model: Any) -> torch.device:

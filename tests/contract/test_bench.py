@@ -33,9 +33,12 @@ from edgecd.export.convert import export_run  # noqa: E402
 from edgecd.formats.bundle import read_manifest  # noqa: E402
 from edgecd.plotting.roles import BASELINES  # noqa: E402
 from edgecd.runtime.predictor import Predictor  # noqa: E402
-from edgecd.tasks.demonstrations import calibration_inputs  # noqa: E402
+from edgecd.tasks.demonstrations import (  # noqa: E402
+    calibration_inputs,
+    draw_demonstrations,
+    read_demonstrations,
+)
 from edgecd.tasks.encoding import label_token_ids  # noqa: E402
-from edgecd.tasks.evaluation import demonstrations_for, draw_shots  # noqa: E402
 from edgecd.tasks.metrics import log_softmax  # noqa: E402
 from edgecd.tasks.task import Task, load_task, read_split  # noqa: E402
 from tests import tiny  # noqa: E402
@@ -127,7 +130,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
         model = tiny.tiny_causal_lm(family, len(tokenizer), seed=seed)  # type: ignore[arg-type]
         tiny.save_model(model, tokenizer, folder / name)
     run = tiny.tiny_run(folder / "run", "llama")
-    export_run(run, folder / "student-fp32", "fp32")
+    export_run(run, folder / "student-fp32")
     return World(
         write_task(folder, "tiny-nli", 1),
         write_task(folder, "elsewhere", 3),
@@ -260,8 +263,8 @@ def test_other_draws_of_demonstrations_are_tried(world: World, report: dict[str,
     assert row["draws"]["sd"] == pytest.approx(np.std(row["draws"]["values"], ddof=1))
     train = read_split(world.task, "train").examples
     inputs = [dict(e.fields) for e in read_split(world.task, "validation").examples]
-    shots = draw_shots(world.task, train, SHOTS, SEED, draw=1)
-    assert shots != draw_shots(world.task, train, SHOTS, SEED)
+    shots = draw_demonstrations(train, world.task.labels, SHOTS, SEED, draw=1)
+    assert shots != draw_demonstrations(train, world.task.labels, SHOTS, SEED)
     plain = full_prompt_log_probabilities(world, inputs, shots)
     unlabelled = calibration_inputs(train, shown_by(world, train), SEED)
     mean = full_prompt_log_probabilities(world, [dict(f) for f in unlabelled], shots).mean(axis=0)
@@ -273,7 +276,9 @@ def test_other_draws_of_demonstrations_are_tried(world: World, report: dict[str,
 
 def shown_by(world: World, train: Any) -> list[Any]:
     """Every demonstration that the benchmark shows."""
-    return [shot for n in (SHOTS, 2) for shot in draw_shots(world.task, train, n, SEED)]
+    return [
+        one for n in (SHOTS, 2) for one in draw_demonstrations(train, world.task.labels, n, SEED)
+    ]
 
 
 def full_prompt_log_probabilities(
@@ -281,11 +286,11 @@ def full_prompt_log_probabilities(
 ) -> np.ndarray:
     """The same-size prompt, worked out the long way: whole prompts, all logits of the model."""
     train = read_split(world.task, "train").examples
-    shots = shots or draw_shots(world.task, train, SHOTS, SEED)
+    shots = shots or draw_demonstrations(train, world.task.labels, SHOTS, SEED)
     model = transformers.AutoModelForCausalLM.from_pretrained(world.base).eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(world.base)
     words = list(label_token_ids(tokenizer.backend_tokenizer, world.task.template, "x").values())
-    context = world.task.template.render_context(shots)
+    context = shots.render(world.task.template)
     rows = []
     for fields in inputs:
         ids = tokenizer(context + "\n\n" + world.task.template.render(fields))["input_ids"]
@@ -299,7 +304,7 @@ def test_calibrated_accuracy_of_the_prompt_is_right(world: World, report: dict[s
     held = read_split(world.task, "validation").examples
     shown = shown_by(world, train)
     unlabelled = [dict(fields) for fields in calibration_inputs(train, shown, SEED)]
-    assert not any(fields in unlabelled for fields, _ in shown)
+    assert not any(one.fields in unlabelled for one in shown)
     truth = [world.task.labels.index(str(example.label)) for example in held]
     plain = full_prompt_log_probabilities(world, [dict(example.fields) for example in held])
     # half of them, as onnxruntime has the same prompt, and there with all
@@ -471,9 +476,7 @@ def test_a_model_that_is_not_there_is_named(world: World, tmp_path: Path) -> Non
 
 def test_what_cannot_be_compared_is_refused(world: World, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    strange = write_task(
-        tmp_path, "strange", 4, {"entailment": " Yes", "contradiction": " No"}
-    ).source
+    strange = write_task(tmp_path, "strange", 4, {"yes": " Yes", "no": " No"}).source
     with pytest.raises(InputError, match="--ood strange: its labels"):
         bench(out=out, **world.options(ood=(strange,)))
     with pytest.raises(InputError, match=r"its labels.*not those of task"):
@@ -496,8 +499,10 @@ def test_demonstrations_of_a_run(tmp_path: Path) -> None:
     rows = tiny.examples(4)
     path = tmp_path / "demonstrations.jsonl"
     tiny.write_jsonl(path, [{"draw": number // 2, **row} for number, row in enumerate(rows)])
-    assert demonstrations_for(tmp_path) == tuple((row["fields"], row["label"]) for row in rows[:2])
-    assert demonstrations_for(tmp_path / "elsewhere") is None
+    found = read_demonstrations(tmp_path)
+    assert found is not None
+    assert found.plain == [(row["fields"], row["label"]) for row in rows[:2]]
+    assert read_demonstrations(tmp_path / "elsewhere") is None
     tiny.write_jsonl(path, [{"text": "what is this"}])
     with pytest.raises(InputError, match=r"demonstrations.jsonl:1: not a demonstration"):
-        demonstrations_for(tmp_path)
+        read_demonstrations(tmp_path)

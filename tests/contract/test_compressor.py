@@ -17,16 +17,18 @@ import torch
 from edgecd import Predictor
 from edgecd.contexts.attention import attend
 from edgecd.contexts.compress import compress
-from edgecd.contexts.config import MendConfig
+from edgecd.contexts.config import CompressConfig, MendConfig
 from edgecd.contexts.train import load_distiller, train_distiller
 from edgecd.errors import CheckFailed, InputError
 from edgecd.export.compressor import export_compressor
+from edgecd.export.config import ExportConfig
 from edgecd.export.language_model import export_language_model
-from edgecd.formats.context import read_context
+from edgecd.formats.context import read_context, write_context
 from edgecd.runtime.compress import compress_here
 from edgecd.runtime.compressor import Compressor
+from edgecd.tasks.demonstrations import Demonstrations
 from edgecd.tasks.task import load_task
-from edgecd.training.distil import Reporter
+from edgecd.training.run import Reporter
 from tests import mend_world, tiny
 
 QUIET = Reporter(lambda line: None, lambda what, done, total: None)
@@ -51,11 +53,11 @@ def test_the_device_makes_the_context_that_pytorch_makes(
     task, bundle = load_task(str(world / "task.toml")), world / "bundle"
     export_language_model(str(world / "model"), task, bundle, max_length=64)
     export_compressor(world / "run", world / "compressor")
-    options: dict[str, Any] = {"shots": 4, "seed": 3, "max_length": 64, "precision": "fp16"}
-    compress(task, world / "torch.safetensors", world / "run", **options)
-    compress_here(
-        task, world / "onnx.safetensors", world / "compressor", bundle, force=False, **options
-    )
+    options: dict[str, Any] = {"shots": 4, "seed": 3, "max_length": 64}
+    config = CompressConfig(task=task.source, distiller=world / "run", **options)
+    write_context(world / "torch.safetensors", compress(config), "fp16")
+    made = compress_here(task, world / "compressor", bundle, **options)
+    write_context(world / "onnx.safetensors", made, "fp16")
     ours = read_context(world / "onnx.safetensors")
     theirs = read_context(world / "torch.safetensors")
     np.testing.assert_allclose(ours.past, theirs.past, atol=5e-3)  # both are kept in 16 bits
@@ -76,7 +78,7 @@ def test_a_projected_distiller_and_eight_bits(tmp_path: Path) -> None:
     tiny.save_model(small, tokenizer, tmp_path / "small")
     world = prepare(tmp_path, distiller=str(tmp_path / "small"), pretrain_steps=0)
     exact = export_compressor(world / "run", world / "fp32")
-    small_one = export_compressor(world / "run", world / "int8", "int8")
+    small_one = export_compressor(world / "run", world / "int8", ExportConfig(precision="int8"))
     assert exact["probe_error"] < 1e-5 < small_one["probe_error"] < 0.1
     assert small_one["size_bytes"] < 0.6 * exact["size_bytes"]
 
@@ -104,11 +106,11 @@ def test_bad_demonstrations_and_changed_files_are_refused(tmp_path: Path) -> Non
     compressor = Compressor.load(world / "compressor")
     template = load_task(str(world / "task.toml")).template
     fields = {"premise": "A cat sleeps.", "hypothesis": "It rests."}
-    assert compressor.compress(template, [(fields, "entailment")]).positions == 4
+    assert compressor.compress(template, Demonstrations.of([(fields, "entailment")])).positions == 4
     with pytest.raises(InputError, match="no demonstrations"):
-        compressor.compress(template, [])
+        compressor.compress(template, Demonstrations())
     with pytest.raises(InputError, match="'maybe' of a demonstration"):
-        compressor.compress(template, [(fields, "maybe")])
+        compressor.compress(template, Demonstrations.of([(fields, "maybe")]))
     model = world / "compressor" / "model.onnx"
     model.write_bytes(model.read_bytes()[:-1] + b"\x00\x01")
     with pytest.raises(CheckFailed, match="changed or damaged"):

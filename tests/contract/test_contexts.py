@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,9 @@ import torch
 
 from edgecd import Predictor
 from edgecd.contexts.compress import compress
+from edgecd.contexts.config import CompressConfig
 from edgecd.errors import CheckFailed, InputError
+from edgecd.export.config import ExportConfig
 from edgecd.export.language_model import export_language_model
 from edgecd.formats.context import Context, read_context, write_context
 from edgecd.lm.models import load_language_model
@@ -38,6 +41,12 @@ def make_task(folder: Path) -> Task:
         tiny.write_jsonl(folder / f"{split}.jsonl", rows)
     (folder / "task.toml").write_text(tiny.TASK, encoding="utf-8")
     return load_task(str(folder / "task.toml"))
+
+
+def keep(task: Task, path: Path, **options: Any) -> None:
+    """Compress the task's demonstrations as `options` say into the context file `path`."""
+    config = CompressConfig(task=task.source, **options)
+    write_context(path, compress(config), config.precision)
 
 
 def make_model(folder: Path, family: tiny.Family, seed: int = 0) -> str:
@@ -68,7 +77,7 @@ def test_a_bundle_takes_any_context_of_its_model_and_answers_as_pytorch(
     answers = {}
     for shots in (0, 4, 8):
         path = tmp_path / f"{shots}.safetensors"
-        compress(task, path, model=model, shots=shots, max_length=64, precision="fp16")
+        keep(task, path, model=model, shots=shots, max_length=64, precision="fp16")
         context = read_context(path)
         predictor = Predictor.load(tmp_path / "bundle", context=path)
         answers[shots] = predictor.logits(rows)
@@ -84,11 +93,13 @@ def test_a_bundle_takes_any_context_of_its_model_and_answers_as_pytorch(
 def test_small_bundles_take_contexts_too(precision: str, tmp_path: Path) -> None:
     task, model = make_task(tmp_path), make_model(tmp_path / "model", "llama")
     path = tmp_path / "shots.safetensors"
-    compress(task, path, model=model, shots=4, max_length=64)
+    keep(task, path, model=model, shots=4, max_length=64)
     bundle = tmp_path / "bundle"
-    export_language_model(model, task, bundle, precision, 60.0, path)
+    export_language_model(
+        model, task, bundle, ExportConfig(precision=precision, max_flips=60.0, context=path)
+    )
     other = tmp_path / "other.safetensors"
-    compress(task, other, model=model, shots=6, seed=5, max_length=64)
+    keep(task, other, model=model, shots=6, seed=5, max_length=64)
     rows = [row["fields"] for row in tiny.examples(40, seed=9)]
     for file in (path, other):
         found = Predictor.load(bundle, context=file).logits(rows)
@@ -99,8 +110,8 @@ def test_small_bundles_take_contexts_too(precision: str, tmp_path: Path) -> None
 def test_eight_bits_keep_a_context_close_and_small(tmp_path: Path) -> None:
     task, model = make_task(tmp_path), make_model(tmp_path / "model", "qwen2")
     exact, small = tmp_path / "exact.safetensors", tmp_path / "small.safetensors"
-    compress(task, exact, model=model, shots=8, max_length=64, precision="fp16")
-    compress(task, small, model=model, shots=8, max_length=64, precision="int8")
+    keep(task, exact, model=model, shots=8, max_length=64, precision="fp16")
+    keep(task, small, model=model, shots=8, max_length=64, precision="int8")
     one, other = read_context(exact), read_context(small)
     scale = np.abs(one.past).max()
     assert 0 < np.abs(one.past - other.past).max() < 0.02 * scale
@@ -112,11 +123,11 @@ def test_a_context_of_another_model_or_a_changed_one_is_refused(tmp_path: Path) 
     other = make_model(tmp_path / "other", "llama", seed=1)
     bundle, path = tmp_path / "bundle", tmp_path / "other.safetensors"
     export_language_model(model, task, bundle, max_length=64)
-    compress(task, path, model=other, shots=4, max_length=64)
+    keep(task, path, model=other, shots=4, max_length=64)
     with pytest.raises(InputError, match="was made for other"):
         Predictor.load(bundle, context=path)
 
-    compress(task, path, model=model, shots=4, max_length=64, force=True)
+    keep(task, path, model=model, shots=4, max_length=64)
     Predictor.load(bundle, context=path)
     content = bytearray(path.read_bytes())
     content[-5] ^= 1
@@ -129,7 +140,7 @@ def test_a_context_that_claims_another_shape_is_refused(tmp_path: Path) -> None:
     task, model = make_task(tmp_path), make_model(tmp_path / "model", "llama")
     bundle, path = tmp_path / "bundle", tmp_path / "shots.safetensors"
     export_language_model(model, task, bundle, max_length=64)
-    compress(task, path, model=model, shots=4, max_length=64)
+    keep(task, path, model=model, shots=4, max_length=64)
     context = read_context(path)
     write_context(path, replace(context, past=context.past[:1]))
     with pytest.raises(InputError, match="the graph takes"):

@@ -15,10 +15,12 @@ from typer.testing import CliRunner
 
 from edgecd.cli import app
 from edgecd.errors import CheckFailed, InputError
+from edgecd.export.config import ExportConfig
 from edgecd.export.convert import export_run
 from edgecd.export.target import load_target, target_names
 from edgecd.formats.bundle import read_manifest
-from edgecd.formats.manifest import MODEL, PRECISIONS, TOKENIZER
+from edgecd.formats.manifest import MODEL, TOKENIZER
+from edgecd.formats.precision import PRECISIONS
 from edgecd.host.machine import int8_products
 from edgecd.runtime.predictor import Predictor, load_tokenizer
 from edgecd.runtime.verify import verify
@@ -52,7 +54,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def bundles(runs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("bundles")
     for precision in PRECISIONS:
-        export_run(runs["llama"], folder / precision, precision, max_flips_pct=100.0)
+        export_run(
+            runs["llama"], folder / precision, ExportConfig(precision=precision, max_flips=100.0)
+        )
     return {precision: folder / precision for precision in PRECISIONS}
 
 
@@ -109,14 +113,16 @@ def test_the_manifest_says_what_onnxruntime_runs(bundles: dict[str, Path]) -> No
 def test_half_precision_of_local_layers_passes_its_gate(
     runs: dict[str, Path], tmp_path: Path
 ) -> None:
-    done = export_run(runs["gemma3_text"], tmp_path / "out", "fp16", max_flips_pct=10.0)
+    done = export_run(
+        runs["gemma3_text"], tmp_path / "out", ExportConfig(precision="fp16", max_flips=10.0)
+    )
     assert (done["precision"], done["exporter"], done["treatment"]) == ("fp16", "fused", "fp16")
     assert done["parity"]["examples"] == 30
 
 
 def test_half_precision_needs_a_fused_graph(runs: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--fp16 needs a fused graph.*mistral.*use --fp32"):
-        export_run(runs[tiny.TRACED], tmp_path / "out", "fp16")
+        export_run(runs[tiny.TRACED], tmp_path / "out", ExportConfig(precision="fp16"))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -223,7 +229,7 @@ def corpus(runs: dict[str, Path]) -> Path:
 def test_a_trimmed_bundle_answers_as_the_checkpoint(
     runs: dict[str, Path], corpus: Path, tmp_path: Path, family: str
 ) -> None:
-    export_run(runs[family], tmp_path / "out", trim_corpus=corpus, max_flips_pct=0.0)
+    export_run(runs[family], tmp_path / "out", ExportConfig(trim_vocab=corpus, max_flips=0.0))
     verify(tmp_path / "out")
     predictor = Predictor.load(tmp_path / "out", threads=1)
     found, expected = predictor.logits(ROWS), checkpoint_logits(runs[family], ROWS)
@@ -242,7 +248,11 @@ def test_a_trimmed_bundle_takes_any_text(
     runs: dict[str, Path], corpus: Path, tmp_path: Path, precision: str
 ) -> None:
     out = tmp_path / "out"
-    export_run(runs["llama"], out, precision, max_flips_pct=100.0, trim_corpus=corpus)
+    export_run(
+        runs["llama"],
+        out,
+        ExportConfig(precision=precision, max_flips=100.0, trim_vocab=corpus),
+    )
     verify(out)
     predictor = Predictor.load(out, threads=1)
     whole = load_tokenizer(runs["llama"] / "checkpoint" / "tokenizer.json")
@@ -258,7 +268,7 @@ def test_a_traced_graph_is_trimmed_quantized_and_gated_too(
     runs: dict[str, Path], corpus: Path, tmp_path: Path
 ) -> None:
     run, out = runs[tiny.TRACED], tmp_path / "out"
-    done = export_run(run, out, "int8", max_flips_pct=100.0, trim_corpus=corpus)
+    done = export_run(run, out, ExportConfig(precision="int8", max_flips=100.0, trim_vocab=corpus))
     assert (done["exporter"], done["prefix_tokens"]) == ("torch", 0)
     verify(out)
     found = Predictor.load(out, threads=1).logits(ROWS)
@@ -284,7 +294,7 @@ def test_a_line_of_a_file_ends_at_a_line_feed_only(runs: dict[str, Path], tmp_pa
     run = tiny.tiny_run(tmp_path / "run", max_length=MAX_LENGTH)
     text = "\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
     (run / "heldout.jsonl").write_text(text, encoding="utf-8")
-    done = export_run(run, tmp_path / "out", trim_corpus=run / "heldout.jsonl")
+    done = export_run(run, tmp_path / "out", ExportConfig(trim_vocab=run / "heldout.jsonl"))
     assert done["parity"]["examples"] == len(rows) - 3
     assert read_manifest(tmp_path / "out").provenance["vocabulary"]["texts"] == len(rows)
 
@@ -294,7 +304,9 @@ def test_a_corpus_that_lacks_the_held_out_words_is_refused_by_the_gate(
 ) -> None:
     (tmp_path / "corpus.txt").write_text("zzz\n", encoding="utf-8")
     with pytest.raises(CheckFailed, match="fp32"):
-        export_run(runs["llama"], tmp_path / "out", trim_corpus=tmp_path / "corpus.txt")
+        export_run(
+            runs["llama"], tmp_path / "out", ExportConfig(trim_vocab=tmp_path / "corpus.txt")
+        )
 
 
 @pytest.mark.parametrize(
@@ -320,5 +332,5 @@ def test_a_corpus_that_is_none_is_named(
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=message):
-        export_run(runs["llama"], tmp_path / "out", trim_corpus=tmp_path / name)
+        export_run(runs["llama"], tmp_path / "out", ExportConfig(trim_vocab=tmp_path / name))
     assert not (tmp_path / "out").exists()

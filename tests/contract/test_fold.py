@@ -9,11 +9,12 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from edgecd.errors import InputError
+from edgecd.lm.fold import fold
 from edgecd.lm.models import load_language_model
+from edgecd.lm.rows import classifier_logits
 from edgecd.tasks.encoding import encode_prompt, label_token_ids
 from edgecd.tasks.prompts import PromptTemplate
-from edgecd.training.loop import predict_logits
-from edgecd.training.student import add_adapter, fold, merge, save_checkpoint
+from edgecd.training.student import add_adapter, merge, save_checkpoint
 from tests import tiny
 
 TEMPLATE = PromptTemplate(
@@ -57,7 +58,7 @@ def test_folded_logits_are_the_language_models_own(lm):
     prompts = prompts_of(lm)
     expected = language_model_logits(lm, prompts)
     folded = fold(lm, TEMPLATE)
-    got = predict_logits(folded, prompts, folded.config.pad_token_id, 4)
+    got = classifier_logits(folded, prompts, 4)
     assert abs(got - expected).max() < 1e-5
     assert folded.config.id2label == {0: "entailment", 1: "contradiction"}
     assert type(folded).__name__.endswith("ForSequenceClassification")
@@ -68,22 +69,21 @@ def test_merged_equals_unmerged_and_survives_saving(lm, adapter, tmp_path):
     from transformers import pipeline
 
     folded = fold(lm, TEMPLATE)
-    pad = folded.config.pad_token_id
     if adapter == "bitfit" and folded.config.model_type in ("llama", "qwen3", "gemma3_text"):
         with pytest.raises(InputError, match=r"none: use --adapter lora"):
             add_adapter(folded, adapter, 4)
         return
     prompts = prompts_of(lm)
-    before = predict_logits(folded, prompts, pad, 4)
+    before = classifier_logits(folded, prompts, 4)
     training = add_adapter(folded, adapter, 4)
     perturb(training)
-    unmerged = predict_logits(training, prompts, pad, 4)
+    unmerged = classifier_logits(training, prompts, 4)
     assert abs(unmerged - before).max() > 1e-3
     merged = merge(training)
-    assert abs(predict_logits(merged, prompts, pad, 4) - unmerged).max() < 1e-5
+    assert abs(classifier_logits(merged, prompts, 4) - unmerged).max() < 1e-5
     save_checkpoint(merged, lm.tokenizer, tmp_path / "checkpoint")
     loaded = AutoModelForSequenceClassification.from_pretrained(tmp_path / "checkpoint")
-    assert abs(predict_logits(loaded.eval(), prompts, pad, 4) - unmerged).max() < 1e-5
+    assert abs(classifier_logits(loaded.eval(), prompts, 4) - unmerged).max() < 1e-5
     names = {path.suffix for path in (tmp_path / "checkpoint").iterdir()}
     assert not names & {".bin", ".pt", ".pkl"}
 

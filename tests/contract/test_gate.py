@@ -15,12 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgecd.errors import CheckFailed
-from edgecd.export import convert, parity
 from edgecd.export import graph as graphs
+from edgecd.export import parity
+from edgecd.export.config import ExportConfig
 from edgecd.export.convert import export_run
+from edgecd.export.recipes import RECIPES
 from edgecd.export.stack import Linear, Stack
-from edgecd.formats.manifest import PRECISIONS
-from edgecd.tasks.encoding import encode_prompt
+from edgecd.formats.precision import PRECISIONS
+from edgecd.tasks.answerer import Fields
+from edgecd.tasks.encoding import Encoded, encode_prompt
 from edgecd.tasks.prompts import PromptTemplate
 from tests import tiny
 
@@ -55,7 +58,7 @@ def test_flips_accuracies_and_nan_are_counted() -> None:
     assert figures.max_abs_logit_diff > 1e9
     none = parity.compare(reference, reference, np.full(4, -1))
     assert none.accuracy_bundle is None
-    assert parity.passes(none, "fp32", 0)
+    assert parity.passes(none, PRECISIONS["fp32"], 0)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -67,22 +70,34 @@ def test_logits_that_are_no_numbers_never_pass(precision: str, bad: float) -> No
     for limit in (2.0, 100.0):
         figures = judged(logits, reference, limit)
         assert figures.label_flips == 1
-        assert not parity.passes(figures, precision, limit)
+        assert not parity.passes(figures, PRECISIONS[precision], limit)
 
 
-def judged(logits: np.ndarray, reference: np.ndarray, limit: float) -> parity.Figures:
+class Scripted:
+    """Answers the example numbered `n` with the n-th of some logits."""
+
+    labels = ("yes", "no")
+
+    def __init__(self, scores: np.ndarray) -> None:
+        self.scores = scores
+        self.asked: list[int] = []
+
+    def encode(self, inputs: Sequence[Fields]) -> list[Encoded]:
+        return [Encoded([int(one["n"])], False) for one in inputs]
+
+    def logits(self, inputs: Sequence[Fields]) -> np.ndarray:
+        places = [one.ids[0] for one in self.encode(inputs)]
+        self.asked.extend(places)
+        return self.scores[places]
+
+
+def judged(logits: np.ndarray, reference: np.ndarray, limit: float) -> parity.Parity:
     """The verdict on a graph that gives these logits; each example is asked for once, in order."""
-    asked: list[int] = []
-
-    def answer(fields: Sequence[Any]) -> np.ndarray:
-        places = [int(one["n"]) for one in fields]
-        asked.extend(places)
-        return logits[places]
-
+    graph = Scripted(logits)
     gold = np.zeros(len(logits), np.int64)
     gate = parity.HeldOut([{"n": str(n)} for n in range(len(logits))], gold)
-    figures = parity.judge(answer, gate, reference, limit)
-    assert asked == list(range(figures.examples))
+    figures = parity.judge(graph, gate, reference, limit)
+    assert graph.asked == list(range(figures.examples))
     return figures
 
 
@@ -96,7 +111,8 @@ def test_stopping_early_changes_no_verdict(flips: list[bool], limit: float) -> N
     logits = np.where(np.array(flips)[:, None], reference[:, ::-1], reference)
     whole = parity.compare(logits, reference, np.zeros(len(flips), np.int64))
     early = judged(logits, reference, limit)
-    assert parity.passes(early, "int8", limit) == parity.passes(whole, "int8", limit)
+    int8 = PRECISIONS["int8"]
+    assert parity.passes(early, int8, limit) == parity.passes(whole, int8, limit)
     assert early.label_flips == sum(flips[: early.examples])
     assert early.accuracy_bundle == pytest.approx(1 - early.label_flips / early.examples)
     if early.examples < len(flips):
@@ -144,7 +160,7 @@ def test_a_model_made_to_fail_is_refused_with_all_that_was_tried(
     brittle: Path, tmp_path: Path, precision: str, treatments: tuple[str, ...]
 ) -> None:
     with pytest.raises(CheckFailed, match="--max-flips") as refused:
-        export_run(brittle, tmp_path / "out", precision, max_flips_pct=2.0)
+        export_run(brittle, tmp_path / "out", ExportConfig(precision=precision, max_flips=2.0))
     heading, *rows = str(refused.value).splitlines()[1:-1]
     for column in ("treatment", "flips %", "accuracy", "max logit diff", "bytes"):
         assert column in heading
@@ -154,15 +170,15 @@ def test_a_model_made_to_fail_is_refused_with_all_that_was_tried(
 
 
 def test_the_same_model_passes_in_full_precision(brittle: Path, tmp_path: Path) -> None:
-    done = export_run(brittle, tmp_path / "out", "fp32", max_flips_pct=0.0)
+    done = export_run(brittle, tmp_path / "out", ExportConfig(precision="fp32", max_flips=0.0))
     assert done["parity"]["label_flips"] == 0
     assert done["parity"]["examples"] == 45
 
 
 def test_each_precision_has_its_usual_limit(run: Path, tmp_path: Path) -> None:
     done = export_run(run, tmp_path / "out")
-    assert done["parity"]["max_flips_pct"] == convert.MAX_FLIPS_PCT["fp32"] == 2.0
-    assert set(convert.MAX_FLIPS_PCT) == set(PRECISIONS)
+    assert done["parity"]["max_flips_pct"] == PRECISIONS["fp32"].max_flips_pct == 2.0
+    assert set(RECIPES) == set(PRECISIONS)
 
 
 @pytest.mark.parametrize(
@@ -181,5 +197,5 @@ def test_a_wrong_graph_is_refused(
 
     monkeypatch.setattr(graphs, "write_graph", written)
     with pytest.raises(CheckFailed):
-        export_run(run, tmp_path / "out", precision, max_flips_pct=100.0)
+        export_run(run, tmp_path / "out", ExportConfig(precision=precision, max_flips=100.0))
     assert not (tmp_path / "out").exists()

@@ -13,9 +13,9 @@ import transformers
 
 from edgecd.errors import InputError
 from edgecd.export import graph as graph_module
+from edgecd.export.families import FUSED_FAMILIES
 from edgecd.export.graph import fused_graph
 from edgecd.export.half import half_graph
-from edgecd.export.stack import FUSED_FAMILIES
 from edgecd.export.torch_graph import traced_graph
 from tests.tiny import (
     FUSED,

@@ -33,7 +33,7 @@ from edgecd.contexts.train import DISTILLER, build_network, load_distiller, trai
 from edgecd.errors import InputError
 from edgecd.lm.models import LanguageModel, load_language_model
 from edgecd.tasks.partition import Pair, load_partition
-from edgecd.training.distil import Reporter
+from edgecd.training.run import Reporter
 from tests import mend_world, tiny
 
 CPU = torch.device("cpu")

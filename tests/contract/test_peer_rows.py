@@ -26,12 +26,12 @@ from edgecd.bench.exchange import Spec  # noqa: E402
 from edgecd.bench.peers import llamacpp  # noqa: E402
 from edgecd.bench.peers.__main__ import main  # noqa: E402
 from edgecd.bench.peers.checkpoint import load_classifier  # noqa: E402
-from edgecd.bench.records import write_record  # noqa: E402
 from edgecd.bench.systems import bundle as bundle_system  # noqa: E402
 from edgecd.bench.systems import peer  # noqa: E402
 from edgecd.bench.systems.base import SkippedError, System  # noqa: E402
 from edgecd.errors import InputError  # noqa: E402
 from edgecd.export.convert import export_run  # noqa: E402
+from edgecd.formats.record import to_json  # noqa: E402
 from edgecd.runtime.predictor import Predictor  # noqa: E402
 from tests import tiny  # noqa: E402
 
@@ -86,7 +86,7 @@ class World:
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     work = tmp_path_factory.mktemp("peers")
     run, bundle = tiny.tiny_run(work / "run"), work / "bundle"
-    export_run(run, bundle, "fp32")
+    export_run(run, bundle)
     predictor = Predictor.load(bundle)
     model = load_classifier(run / "checkpoint")
     with torch.inference_mode():
@@ -137,13 +137,13 @@ def test_a_runtimes_process_has_no_pytorch(world: World, without_torch: str) -> 
         pytest.skip(missing)
     code = (
         "import json, sys\nfrom edgecd.bench.exchange import Spec\n"
-        "from edgecd.bench.records import read_record\nfrom edgecd.bench.systems import peer\n"
+        "from edgecd.formats.record import from_json\nfrom edgecd.bench.systems import peer\n"
         "spec, fields = map(json.loads, sys.argv[1:])\n"
-        "loaded = peer.load(read_record(Spec, spec, 'spec'))\n"
+        "loaded = peer.load(from_json(Spec, spec, 'spec'))\n"
         "print(json.dumps(loaded.answerer.logits([fields])[0].tolist()))\n"
         "print([name for name in ('torch', 'transformers', 'onnx') if name in sys.modules])\n"
     )
-    spec = json.dumps(write_record(world.spec(without_torch)))
+    spec = json.dumps(to_json(world.spec(without_torch)))
     command = [sys.executable, "-c", code, spec, json.dumps(INPUTS[0])]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

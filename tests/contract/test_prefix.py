@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, processors
 
 from edgecd.errors import InputError
+from edgecd.export.config import ExportConfig
 from edgecd.export.convert import export_run
 from edgecd.formats.bundle import read_manifest, write_bundle
 from edgecd.formats.manifest import MODEL
@@ -188,7 +189,7 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture(scope="module")
 def bundle(run: Path) -> Path:
-    done = export_run(run, run.parent / "fp32", max_flips_pct=0.0)
+    done = export_run(run, run.parent / "fp32", ExportConfig(max_flips=0.0))
     assert done["prefix_tokens"] > 2
     return run.parent / "fp32"
 
@@ -211,7 +212,7 @@ def test_a_bundle_with_a_folded_head_answers_as_the_checkpoint(run: Path, bundle
 
 
 def test_int8_is_made_and_run_with_the_prefix(run: Path, bundle: Path, tmp_path: Path) -> None:
-    export_run(run, tmp_path / "int8", "int8", max_flips_pct=100.0)
+    export_run(run, tmp_path / "int8", ExportConfig(precision="int8", max_flips=100.0))
     assert read_manifest(tmp_path / "int8").prefix_ids == read_manifest(bundle).prefix_ids
     rows = [{"premise": tiny.sentence(n)} for n in range(20)]
     found = Predictor.load(tmp_path / "int8", threads=1).logits(rows)

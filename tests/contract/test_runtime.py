@@ -21,13 +21,16 @@ pytest.importorskip("onnx_ir")
 
 import edgecd  # noqa: E402
 from edgecd.errors import CheckFailed, InputError  # noqa: E402
+from edgecd.export.config import ExportConfig  # noqa: E402
 from edgecd.export.convert import export_run  # noqa: E402
 from edgecd.formats.bundle import read_manifest, write_bundle  # noqa: E402
 from edgecd.formats.manifest import MANIFEST, MODEL, README, TOKENIZER  # noqa: E402
+from edgecd.formats.precision import PRECISIONS  # noqa: E402
 from edgecd.runtime import session as sessions  # noqa: E402
-from edgecd.runtime.predictor import BATCH_TOKENS, Predictor, batches  # noqa: E402
+from edgecd.runtime.predictor import Predictor  # noqa: E402
 from edgecd.runtime.stream import CHUNK_ROWS, predict_stream  # noqa: E402
-from edgecd.runtime.verify import TOLERANCES, verify  # noqa: E402
+from edgecd.runtime.verify import verify  # noqa: E402
+from edgecd.tasks.batching import BATCH_TOKENS, batches  # noqa: E402
 from edgecd.tasks.encoding import encode_prompt  # noqa: E402
 from edgecd.tasks.prompts import PromptTemplate  # noqa: E402
 from tests import tiny  # noqa: E402
@@ -63,7 +66,7 @@ def bundles(
             # Random weights have no margins to speak of, so int8 is let through here.
             limit = 0.0 if precision == "fp32" else 100.0
             out = folder / f"{family}-{precision}"
-            export_run(run, out, precision, max_flips_pct=limit)
+            export_run(run, out, ExportConfig(precision=precision, max_flips=limit))
             made[family, precision] = out
     return made
 
@@ -285,7 +288,7 @@ def test_verify_says_what_it_checked(bundles: dict[tuple[str, str], Path], preci
     assert json.loads(json.dumps(checked)) == checked
     assert (checked["ok"], checked["samples"]) == (True, 8)
     assert checked["max_abs_logit_diff"] <= checked["tolerance"]
-    assert checked["tolerance"] >= TOLERANCES[precision]
+    assert checked["tolerance"] >= PRECISIONS[precision].tolerance
     assert precision in checked["tolerance_reason"]
 
 
@@ -408,9 +411,9 @@ def test_the_manifest_says_how_it_was_made_and_what_was_tried(
 def test_a_run_that_cannot_be_exported_says_why(runs: dict[str, Path], tmp_path: Path) -> None:
     out = tmp_path / "out"
     with pytest.raises(InputError, match="'int3' does not exist: .* fp32, fp16, int8, int4"):
-        export_run(runs["llama"], out, "int3")
+        export_run(runs["llama"], out, ExportConfig(precision="int3"))
     with pytest.raises(InputError, match="'magic': .* auto, fused, torch, optimum"):
-        export_run(runs["llama"], out, exporter="magic")
+        export_run(runs["llama"], out, ExportConfig(exporter="magic"))
     with pytest.raises(InputError, match="no such run"):
         export_run(tmp_path / "absent", out)
     run = tmp_path / "run"
@@ -434,20 +437,20 @@ def test_a_run_that_cannot_be_exported_says_why(runs: dict[str, Path], tmp_path:
 def test_an_existing_bundle_is_refused_before_any_work(runs: dict[str, Path], copy: Path) -> None:
     lines: list[str] = []
     with pytest.raises(InputError, match="--force"):
-        export_run(runs["llama"], copy, "fp32", report=lines.append)
+        export_run(runs["llama"], copy, say=lines.append)
     assert lines == []
-    export_run(runs["llama"], copy, "fp32", force=True, report=lines.append)
+    export_run(runs["llama"], copy, force=True, say=lines.append)
     assert lines
     verify(copy)
 
 
 def test_a_family_without_a_fused_graph_is_traced(tmp_path: Path) -> None:
     run = tiny.tiny_run(tmp_path / "run", tiny.TRACED, heldout=16, max_length=MAX_LENGTH)
-    done = export_run(run, tmp_path / "out", "fp32")
+    done = export_run(run, tmp_path / "out")
     assert (done["exporter"], done["prefix_tokens"]) == ("torch", 0)
     rows = mixed_rows(9, seed=2)
     np.testing.assert_allclose(
         Predictor.load(tmp_path / "out").logits(rows), checkpoint_logits(run, rows), atol=1e-4
     )
     with pytest.raises(InputError, match="no fused graph"):
-        export_run(run, tmp_path / "other", "fp32", exporter="fused")
+        export_run(run, tmp_path / "other", ExportConfig(precision="fp32", exporter="fused"))

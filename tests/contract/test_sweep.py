@@ -13,7 +13,9 @@ import pytest
 from edgecd import cli
 from edgecd.errors import InputError
 from edgecd.files import read_json, write_json
-from edgecd.host import lock as process
+from edgecd.host import lock, processes
+from edgecd.sweep.config import SweepConfig
+from edgecd.sweep.record import read_sweep
 from edgecd.sweep.run import run_sweep
 from edgecd.sweep.suite import expand, load_suite
 from tests.sweep_world import ROOT, make_world
@@ -27,41 +29,41 @@ def world(tmp_path_factory):
 
 
 def small(world, **options):
-    return load_suite(Path(world["task"]).with_name("small.toml"), {**world, **options})
+    suite = Path(world["task"]).with_name("small.toml")
+    return load_suite(suite, SweepConfig(**{**world, **options}))
 
 
 @pytest.fixture
 def here(monkeypatch):
     """Run cells in this process, which has PyTorch already; returns the names of those run."""
-    from edgecd.sweep.cell import run_cell
+    from edgecd.sweep.cell import work
 
     names = []
 
-    def run_child(folder, threads, lock):
-        names.append(folder.name)
-        spec = read_json(folder / "spec.json")
-        result = run_cell(spec, folder)
-        write_json(folder / "result.json", {"fingerprint": spec["fingerprint"], **result})
+    def run_module(module, arguments, threads, log, keep):
+        spec, result = map(Path, arguments)
+        names.append(spec.parent.name)
+        write_json(result, work(read_json(spec), spec.parent))
         return 0
 
-    monkeypatch.setattr(process, "run_child", run_child)
+    monkeypatch.setattr(processes, "run_module", run_module)
     return names
 
 
-def sweep(suite, out, **options):
-    return run_sweep(suite, out, lambda line: None, threads=1, **options)
+def sweep(suite, out, force=False, **options):
+    return run_sweep(suite, out, SweepConfig(threads=1, **options), lambda line: None, force)
 
 
 def test_the_smoke_suite_from_end_to_end(world, tmp_path, here):
-    suite = load_suite(SMOKE, world)
+    suite = load_suite(SMOKE, SweepConfig(**world))
     result = sweep(suite, tmp_path / "out")
     cells = expand(suite)
     assert here == [cell.name for cell in cells]
-    assert {cell["status"] for cell in result["cells"]} == {"done"} and result["failed"] == []
-    assert result == read_json(tmp_path / "out" / "sweep.json")
-    rows = {(row["system"], row["shots"]): row for row in result["aggregates"]["accuracy"]}
-    assert rows["cd lora", 4]["sets"]["other"]["n"] == 2
-    assert rows["pbft full, vocabulary head", 4]["sets"]["pairs"]["examples"] == 16
+    assert {cell.status for cell in result.cells} == {"done"} and result.failed == ()
+    assert result == read_sweep(tmp_path / "out" / "sweep.json")
+    rows = {(row.system, row.shots): row for row in result.aggregates.accuracy}
+    assert rows["cd lora", 4].sets["other"].accuracy.n == 2
+    assert rows["pbft full, vocabulary head", 4].sets["pairs"].examples == 16
     assert ("icl student, uncalibrated", 2) in rows and ("zero-shot student", 0) in rows
     table = (tmp_path / "out" / "table.md").read_text()
     assert "23 of 23 cells finished" in table and "| cd bitfit | pbft bitfit | 4 |" in table
@@ -87,17 +89,17 @@ def test_demonstrations_are_those_that_the_teacher_saw(world, tmp_path, here):
     cells = tmp_path / "out" / "cells"
     (answers,) = (cells / "icl-student-2-shots-seed-1" / "answers").glob("*.json")
     run = cells / "cd-lora-2-shots-seed-1" / "run"
-    shots = [json.loads(line) for line in (run / "demonstrations.jsonl").open()]
+    shown = [json.loads(line) for line in (run / "demonstrations.jsonl").open()]
     context = read_json(answers)["context"]
-    assert all(shot["fields"]["premise"] in context for shot in shots) and len(shots) == 2
+    assert all(one["fields"]["premise"] in context for one in shown) and len(shown) == 2
     assert (run / "checkpoint" / "model.safetensors").exists()
 
 
 def test_two_sweeps_on_one_folder_and_folders_of_something_else(world, tmp_path, monkeypatch):
-    monkeypatch.setattr(process, "LOCK_WAIT_S", 0.2)
+    monkeypatch.setattr(lock, "LOCK_WAIT_S", 0.2)
     (tmp_path / "out" / "cells").mkdir(parents=True)
     with (
-        process.locked(tmp_path / "out"),
+        lock.locked(tmp_path / "out", "sweep"),
         pytest.raises(InputError, match=f"another sweep .*process {os.getpid()}"),
     ):
         sweep(small(world), tmp_path / "out")
@@ -112,9 +114,9 @@ def test_a_changed_suite_is_refused_and_forced_for_its_cells_only(
 ):
     text = Path(world["task"]).with_name("small.toml").read_text().replace("[0, 1]", "[0]")
     (tmp_path / "suite.toml").write_text(text)
-    sweep(load_suite(tmp_path / "suite.toml", world), tmp_path / "out")
+    sweep(load_suite(tmp_path / "suite.toml", SweepConfig(**world)), tmp_path / "out")
     (tmp_path / "suite.toml").write_text(text.replace("epochs = 3", "epochs = 2"))
-    changed = load_suite(tmp_path / "suite.toml", world)
+    changed = load_suite(tmp_path / "suite.toml", SweepConfig(**world))
     with pytest.raises(InputError, match="'pbft-bitfit-vocabulary-2-shots-seed-0' was started"):
         sweep(changed, tmp_path / "out")
     here.clear()
@@ -125,30 +127,30 @@ def test_a_changed_suite_is_refused_and_forced_for_its_cells_only(
 def test_an_adapter_that_a_model_does_not_have_is_a_note(world, tmp_path, here):
     student = str(Path(world["task"]).with_name("llama"))
     result = sweep(small(world, student=student, limit=4), tmp_path / "out")
-    status = {cell["name"]: cell["status"] for cell in result["cells"]}
+    status = {cell.name: cell.status for cell in result.cells}
     assert status["pbft-bitfit-vocabulary-2-shots-seed-0"] == "skipped"
-    assert status["cd-lora-2-shots-seed-0"] == "done" and result["failed"] == []
+    assert status["cd-lora-2-shots-seed-0"] == "done" and result.failed == ()
     table = (tmp_path / "out" / "table.md").read_text()
     assert "skipped: pbft bitfit, vocabulary head: --adapter bitfit trains bias terms" in table
 
 
 def test_a_cell_that_fails_is_told_and_tried_again(world, tmp_path, here, monkeypatch, capsys):
-    works = process.run_child
+    works = processes.run_module
 
     def fails_at(name):
-        def run_child(folder, threads, lock):
-            if folder.name != name:
-                return works(folder, threads, lock)
-            (folder / "log.txt").write_text("first\nno memory is left\n")
+        def run_module(module, arguments, threads, log, keep):
+            if Path(arguments[0]).parent.name != name:
+                return works(module, arguments, threads, log, keep)
+            log.write(b"first\nno memory is left\n")
             return -signal.SIGKILL
 
-        return run_child
+        return run_module
 
     command = ["edgecd", "sweep", str(Path(world["task"]).with_name("small.toml"))]
     command += [f"--{key}={world[key]}" for key in ("task", "teacher", "student")]
     command += ["--out", str(tmp_path / "out"), "--limit=4", "--quiet"]
     monkeypatch.setattr(sys, "argv", command)
-    monkeypatch.setattr(process, "run_child", fails_at("icl-student-2-shots-seed-0"))
+    monkeypatch.setattr(processes, "run_module", fails_at("icl-student-2-shots-seed-0"))
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 1
@@ -157,7 +159,7 @@ def test_a_cell_that_fails_is_told_and_tried_again(world, tmp_path, here, monkey
     assert "was killed by SIGKILL (out of memory?): no memory is left" in said.out
     assert "7 of 8 cells finished" in said.out
     here.clear()
-    monkeypatch.setattr(process, "run_child", works)
+    monkeypatch.setattr(processes, "run_module", works)
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 0 and here == ["icl-student-2-shots-seed-0"]

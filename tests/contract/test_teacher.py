@@ -8,9 +8,11 @@ import torch
 
 from edgecd.errors import InputError
 from edgecd.lm.models import load_language_model
-from edgecd.lm.scorer import context_ids, label_logits, make_scorer, read_context
-from edgecd.lm.scores import average, calibrate, score_examples
+from edgecd.lm.scorer import label_logits, make_scorer, read_prefix
+from edgecd.lm.scores import average, score_examples
+from edgecd.tasks.demonstrations import Demonstrations
 from edgecd.tasks.encoding import encode_prompt
+from edgecd.tasks.metrics import calibrate_labels, label_calibration
 from edgecd.tasks.prompts import PromptTemplate
 from edgecd.tasks.task import Example
 from tests import tiny
@@ -20,7 +22,7 @@ TEMPLATE = PromptTemplate(
     {"entailment": " True", "contradiction": " False"},
 )
 EXAMPLES = [Example(row["id"], row["fields"], row["label"]) for row in tiny.examples(30)]
-SHOTS, QUERIES = EXAMPLES[:4], EXAMPLES[4:]
+SHOTS, QUERIES = Demonstrations(tuple(EXAMPLES[:4])), EXAMPLES[4:]
 
 
 def scorer_of(family, folder, bos=False):
@@ -39,11 +41,10 @@ def nothing(done, total):
 @pytest.mark.parametrize("bos", [False, True])
 def test_cached_prefix_equals_reading_everything_each_time(family, bos, tmp_path):
     scorer = scorer_of(family, tmp_path, bos)
-    shots = [(dict(shot.fields), shot.label) for shot in SHOTS]
-    context = context_ids(scorer, TEMPLATE.render_context(shots))
     tokenizer = scorer.lm.text_tokenizer
+    context = SHOTS.ids(tokenizer, TEMPLATE)
     queries = [encode_prompt(tokenizer, TEMPLATE, e.fields, 128, True).ids for e in QUERIES[:9]]
-    prefix = read_context(scorer, context)
+    prefix = read_prefix(scorer, context)
     naive = np.concatenate([label_logits(scorer, [context + query]) for query in queries])
     assert np.abs(label_logits(scorer, queries, prefix) - naive).max() < 1e-4
     # once more with the same prefix: reading a query leaves no trace in it
@@ -88,13 +89,15 @@ def test_scores_are_made_anew_when_a_text_or_the_context_changes(tmp_path):
     second, _ = score_examples(scorer, SHOTS, changed, 128, tmp_path / "s", 4, nothing)
     moved = np.abs(first.log_probabilities - second.log_probabilities).max(-1)
     assert moved[0] > 1e-4 and moved[1:].max() < 1e-5
-    third, _ = score_examples(scorer, SHOTS[:2], QUERIES, 128, tmp_path / "s", 4, nothing)
+    third, _ = score_examples(
+        scorer, Demonstrations(SHOTS.examples[:2]), QUERIES, 128, tmp_path / "s", 4, nothing
+    )
     assert third.fingerprint != first.fingerprint
 
 
 def test_more_shots_than_the_model_has_positions(tmp_path):
     scorer = scorer_of("opt", tmp_path)
-    many = [Example(str(i), EXAMPLES[i % 30].fields, "entailment") for i in range(500)]
+    many = Demonstrations.of((EXAMPLES[i % 30].fields, "entailment") for i in range(500))
     with pytest.raises(InputError, match="lower --shots"):
         score_examples(scorer, many, QUERIES, 128, tmp_path / "s", 4, nothing)
 
@@ -105,7 +108,7 @@ def test_calibration_takes_a_label_bias_away():
     logits = np.stack([1.0 - truth, truth], 1) + rng.normal(0, 0.3, (400, 2)) + [5.0, 0.0]
     scores = (logits - np.log(np.exp(logits).sum(-1, keepdims=True))).astype(np.float32)
     assert (scores.argmax(-1) == truth).mean() < 0.6
-    even = calibrate(scores, scores)
+    even = calibrate_labels(scores, label_calibration(scores))
     assert (even.argmax(-1) == truth).mean() > 0.9
     np.testing.assert_allclose(np.exp(even).sum(-1), 1, atol=1e-5)
 

@@ -8,9 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from edgecd.config import TrainConfig
 from edgecd.errors import InputError
-from edgecd.training.distil import Reporter, train
+from edgecd.training.config import TrainConfig
+from edgecd.training.distil import train
+from edgecd.training.run import Reporter
 from tests import tiny
 
 SILENT = Reporter(lambda line: None, lambda what, done, total: None)

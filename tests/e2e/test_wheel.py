@@ -39,7 +39,7 @@ def test_the_wheel_with_the_cpu_extra_alone_predicts(wheel, tmp_path):
     from edgecd.export.convert import export_run
 
     run = tiny.tiny_run(tmp_path / "run")
-    export_run(run, tmp_path / "bundle", "fp32")
+    export_run(run, tmp_path / "bundle")
     venv = tmp_path / "venv"
     call(sys.executable, "-m", "venv", venv)
     python = venv / "bin" / "python"

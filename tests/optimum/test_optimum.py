@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks" / "pee
 from optimum_check import checkpoint_logits, optimum_logits
 
 from edgecd import Predictor
+from edgecd.export.config import ExportConfig
 from edgecd.export.convert import export_run
 from edgecd.formats.bundle import read_manifest
 from edgecd.host.machine import instruction_sets, int8_saturates
@@ -44,7 +45,7 @@ def test_a_bundles_graph_runs_in_optimum(run: Path, tmp_path: Path, precision: s
     if precision == "int8" and int8_saturates(instruction_sets()):
         pytest.skip("8-bit products saturate here: edgecd takes exact ones, Optimum does not")
     bundle = tmp_path / "bundle"
-    export_run(run, bundle, precision, max_flips_pct=100)
+    export_run(run, bundle, ExportConfig(precision=precision, max_flips=100))
     predictor = Predictor.load(bundle)
     assert predictor.manifest.prefix_ids, "the prefix must not get in Optimum's way"
     encoded = predictor.encode(inputs())
@@ -58,7 +59,9 @@ def test_a_bundles_graph_runs_in_optimum(run: Path, tmp_path: Path, precision: s
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_optimum_as_the_exporter(run: Path, tmp_path: Path, precision: str) -> None:
     bundle = tmp_path / "bundle"
-    done = export_run(run, bundle, precision, max_flips_pct=100, exporter="optimum")
+    done = export_run(
+        run, bundle, ExportConfig(precision=precision, max_flips=100, exporter="optimum")
+    )
     assert done["exporter"] == "optimum"
     assert read_manifest(bundle).provenance["export"]["exporter"] == "optimum"
     predictor = Predictor.load(bundle)

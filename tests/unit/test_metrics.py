@@ -12,7 +12,9 @@ from edgecd.tasks.metrics import (
     accuracy,
     agreement,
     bootstrap_interval,
+    calibrate_labels,
     expected_calibration_error,
+    label_calibration,
     log_softmax,
     macro_f1,
     mcnemar_p,
@@ -172,3 +174,11 @@ def test_the_bootstrap_interval_is_scipys() -> None:
         ours = bootstrap_interval(sample)
         width = theirs.high - theirs.low
         assert ours == pytest.approx(tuple(theirs), abs=0.06 * width)
+
+
+def test_a_calibrated_label_has_no_head_start():
+    table = log_softmax(np.random.default_rng(0).normal([4.0, 0.0, -2.0], size=(50, 3)))
+    even = calibrate_labels(table, label_calibration(table))
+    np.testing.assert_allclose(np.exp(even).sum(-1), 1)
+    assert set(even.argmax(-1)) == {0, 1, 2} and set(table.argmax(-1)) == {0}
+    np.testing.assert_allclose(np.ptp(label_calibration(even)), 0, atol=0.2)

@@ -8,9 +8,20 @@ from pathlib import Path
 
 import pytest
 
+from edgecd.contexts.meta_record import (
+    FORMAT,
+    Asked,
+    FrozenModel,
+    MetaRow,
+    MetaTestResult,
+    meta_test_json,
+    read_meta_rows,
+    read_meta_test,
+)
 from edgecd.contexts.meta_table import summarize, table
 from edgecd.errors import InputError
-from edgecd.files import read_toml
+from edgecd.files import read_json, read_toml
+from edgecd.formats.record import to_json
 from edgecd.tasks.partition import load_partition
 from tests import mend_world
 
@@ -118,27 +129,48 @@ BASELINES = ("zero-shot", "icl", "prompt-tuning")
 
 def test_results_against_a_calculation_by_hand() -> None:
     rows = [
-        {"system": system, "task": task, "seed": seed, "accuracy": 0.1,
-         "accuracy_calibrated": value + 0.1 * seed, "positions": 32,
-         "shots": 0 if system == "zero-shot" else 4}
+        MetaRow(
+            system=system, task=task, family=task, seed=seed,
+            shots=0 if system == "zero-shot" else 4, queries=10, positions=32,
+            demonstration_tokens=9, accuracy=0.1, accuracy_calibrated=value + 0.1 * seed,
+        )
         for system, value in (("zero-shot", 0.4), ("icl", 0.6), ("mine", 0.5))
         for task in ("a", "b")
         for seed in (0, 1)
     ]  # fmt: skip
     random.Random(0).shuffle(rows)
-    found = {row["system"]: row for row in summarize(rows, *BASELINES)["systems"]}
-    assert found["mine"]["accuracy"] == pytest.approx(0.55)
-    assert found["mine"]["share_of_icl"] == pytest.approx(0.5)
-    assert found["mine"]["accuracy_sd_over_seeds"] == pytest.approx(0.1 / 2**0.5)
-    alike = summarize([row for row in rows if row["system"] == "icl"], *BASELINES)
-    assert alike["systems"][0]["share_of_icl"] is None
-    result = {
-        "partition": "p", "tasks": ["a", "b"], "language_model": {"name": "m"}, "shots": [4],
-        "seeds": [0, 1], "limit": 10, **summarize(rows, *BASELINES),
-    }  # fmt: skip
+    found = {row.system: row for row in summarize(rows, *BASELINES).systems}
+    assert found["mine"].accuracy == pytest.approx(0.55)
+    assert found["mine"].share_of_icl == pytest.approx(0.5)
+    assert found["mine"].accuracy_sd_over_seeds == pytest.approx(0.1 / 2**0.5)
+    alike = summarize([row for row in rows if row.system == "icl"], *BASELINES)
+    assert alike.systems[0].share_of_icl is None
+    asked = Asked(
+        partition="p", tasks=("a", "b"), language_model=FrozenModel("m", "f"), seeds=(0, 1),
+        limit=10, shots=(4,), max_context=90, prompt_steps=0, matching=(), runs={},
+    )  # fmt: skip
+    result = MetaTestResult(FORMAT, asked, summarize(rows, *BASELINES))
     assert "| mine | 4 | 32 | 0.550 | 0.550 | 0.550 | 0.071 | 0.50 |" in table(result)
     assert [
-        (one["against"], one["difference"], one["ahead"], one["pairs"])
-        for one in result["differences"]
+        (one.against, one.accuracy.difference, one.ahead, one.pairs)
+        for one in result.found.differences
     ] == [("zero-shot", pytest.approx(0.1), 4, 4), ("icl", pytest.approx(-0.1), 0, 4)]
     assert "| mine | 4 | zero-shot | +10.0 [+10.0, +10.0] | 4 of 4 |" in table(result)
+
+
+@pytest.mark.parametrize("name", ["from-nli", "to-nli"])
+def test_a_meta_test_that_was_measured_is_read_and_written_as_it_is(name: str) -> None:
+    (path,) = SHIPPED.parent.glob(f"results/*/contexts/{name}/meta-test.json")
+    kept = read_meta_test(path)
+    assert json.dumps(meta_test_json(kept)) == json.dumps(read_json(path))
+    assert table(kept) == path.with_name("table.md").read_text(encoding="utf-8")
+    assert to_json(summarize(kept.found.rows, *BASELINES)) == to_json(kept.found)
+
+
+def test_a_row_that_was_cut_off_is_dropped(tmp_path: Path) -> None:
+    assert read_meta_rows(tmp_path / "none.jsonl") == []
+    row = MetaRow("s", "t", "f", 0, 4, 10, 32, 9, 0.5, None)
+    line = json.dumps(to_json(row))
+    (tmp_path / "rows.jsonl").write_text(line + "\n" + line[:20])
+    assert read_meta_rows(tmp_path / "rows.jsonl") == [row] and row.counted == 0.5
+    assert (tmp_path / "rows.jsonl").read_text() == line + "\n"

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from edgecd.export.calibrate import LinearInput, calibrate
+from edgecd.export.activations import LinearInput, measure_activations
+from edgecd.export.families import read_stack
 from edgecd.export.graph import write_graph
 from edgecd.export.precondition import smooth, spread
 from edgecd.export.quantize import Treatment, quantize
-from edgecd.export.stack import Stack, read_stack
+from edgecd.export.stack import Stack
 from tests.tiny import (
     FUSED,
     graph_logits,
@@ -47,7 +48,7 @@ def starting_with(prefix: list[int], batch: dict[str, np.ndarray]) -> dict[str, 
 
 
 def measured(stack: Stack, feeds: list[dict[str, np.ndarray]]) -> dict[str, LinearInput]:
-    return calibrate(write_graph(stack), feeds, grams=False, threads=1)
+    return measure_activations(write_graph(stack), feeds, grams=False, threads=1)
 
 
 @pytest.mark.parametrize("prefix", [[], PREFIX], ids=["plain", "prefix"])
@@ -78,9 +79,9 @@ def test_smoothing_evens_out_the_channels(family: Any) -> None:
         assert wide > 30 and even < wide / 5, (name, wide, even)
 
 
-def test_a_channel_that_calibration_never_saw_is_not_blown_up() -> None:
+def test_a_channel_that_was_never_seen_is_not_blown_up() -> None:
     model = tiny_classifier("opt", VOCABULARY)
-    with torch.no_grad():  # ReLU units that never fire in calibration
+    with torch.no_grad():  # ReLU units that never fire on the texts
         model.model.decoder.layers[0].fc1.bias[:5] = -1000.0
     stack = read_stack(model)
     smoothed = smooth(stack, measured(stack, FEEDS))

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgecd.errors import InputError
+from edgecd.tasks.demonstrations import Demonstrations
 from edgecd.tasks.encoding import encode_prompt, label_token_ids
 from edgecd.tasks.prompts import NLI_PATTERNS, PromptTemplate, nli_pattern
 from tests import tiny
@@ -58,12 +59,12 @@ def test_labels_that_share_a_word_are_refused():
 def test_context_is_demonstrations_with_answers_and_blank_lines_between():
     shots = [({"premise": "A", "hypothesis": "B"}, "entailment")] * 2
     one = "A\nQuestion: B True or False?\nAnswer: True"
-    assert NLI.render_context(shots) == one + "\n\n" + one
+    assert Demonstrations.of(shots).render(NLI) == one + "\n\n" + one
 
 
 def test_context_and_query_are_the_tokens_of_the_whole_text(tokenizer):
     query = {"premise": "one cat", "hypothesis": "a dog"}
-    context = NLI.render_context([(query, "contradiction")] * 3)
+    context = Demonstrations.of([(query, "contradiction")] * 3).render(NLI)
     ids = tokenizer.encode(context).ids + encode_prompt(tokenizer, NLI, query, 99, True).ids
     assert ids == tokenizer.encode(context + "\n\n" + NLI.render(query)).ids
 

@@ -12,7 +12,7 @@ import onnx_ir as ir
 import pytest
 import torch
 
-from edgecd.export.calibrate import LinearInput, calibrate, linears
+from edgecd.export.activations import LinearInput, linears, measure_activations
 from edgecd.export.graph import fused_graph
 from edgecd.export.quantize import (
     INT4_TREATMENTS,
@@ -95,7 +95,7 @@ def test_input_graph_is_left_as_it_was(graphs: dict[str, onnx.ModelProto]) -> No
     before = graph.SerializeToString(deterministic=True)
     for treatment in (DYNAMIC, precise(graph), WEIGHTS, INT4):
         quantize(graph, treatment)
-    calibrate(graph, [BATCH], threads=1)
+    measure_activations(graph, [BATCH], threads=1)
     assert graph.SerializeToString(deterministic=True) == before
 
 
@@ -184,11 +184,11 @@ def test_seven_bit_weights_fit_seven_bits(graphs: dict[str, onnx.ModelProto]) ->
                 assert np.abs(found[f"{name}.int8"]).max() == limit, name
 
 
-# --- calibration ----------------------------------------------------------------------------
+# --- activation statistics --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("prefix", [[], [3, 7]])
-def test_calibration_sees_the_real_tokens_after_the_prefix(prefix: list[int]) -> None:
+def test_statistics_are_of_the_real_tokens_after_the_prefix(prefix: list[int]) -> None:
     model = tiny_classifier("llama", VOCABULARY)
     seen: list[torch.Tensor] = []
     layers = model.model.layers
@@ -205,7 +205,7 @@ def test_calibration_sees_the_real_tokens_after_the_prefix(prefix: list[int]) ->
         lengths = feed["attention_mask"].sum(axis=1)
         late.append(seen[1].numpy()[np.arange(len(lengths)), lengths - 1])
     graph = fused_graph(model, prefix)
-    found = calibrate(graph, feeds, threads=1)
+    found = measure_activations(graph, feeds, threads=1)
     assert list(found) == names(graph) and len(found) == 8
     for name, parts in ((DOWN, early), (DOWN.replace("0", "1"), late)):
         states = np.concatenate(parts)
@@ -215,15 +215,15 @@ def test_calibration_sees_the_real_tokens_after_the_prefix(prefix: list[int]) ->
         assert found[name].noise == pytest.approx(np.abs(states).max() / usual, rel=1e-3)
         np.testing.assert_allclose(found[name].gram, states.T @ states, rtol=1e-3, atol=1e-2)
         np.testing.assert_allclose(found[name].rms, np.sqrt((states**2).mean(axis=0)), rtol=1e-3)
-    plain = calibrate(graph, feeds, grams=False, threads=1)
+    plain = measure_activations(graph, feeds, grams=False, threads=1)
     assert plain[DOWN].gram is None
     np.testing.assert_allclose(plain[DOWN].rms, found[DOWN].rms, rtol=1e-4)
 
 
-def test_calibration_lowers_the_error_of_four_bits(graphs: dict[str, onnx.ModelProto]) -> None:
+def test_statistics_lower_the_error_of_four_bits(graphs: dict[str, onnx.ModelProto]) -> None:
     graph = graphs["llama"]
     feeds = [padded_batch(32, 24, VOCABULARY, seed=seed) for seed in (1, 2)]
-    told = rounder(calibrate(graph, feeds, threads=1))
+    told = rounder(measure_activations(graph, feeds, threads=1))
     assert error(graph, INT4, round_linear=told) < 0.9 * error(graph, INT4)
 
 
@@ -249,7 +249,7 @@ def test_outlier_layer_is_found_and_cured() -> None:
     graph = fused_graph(with_outlier_token(VOCABULARY))
     batch = {**BATCH, "input_ids": BATCH["input_ids"].copy()}
     batch["input_ids"][:, 0] = 5
-    ladder = int8_treatments(calibrate(graph, [batch], threads=1))
+    ladder = int8_treatments(measure_activations(graph, [batch], threads=1))
     assert ladder[1].two_passes == {DOWN}
     expected = graph_logits(graph, batch)
     errors = [

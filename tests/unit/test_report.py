@@ -14,7 +14,6 @@ import pytest
 from rich.console import Console
 
 from edgecd.bench.exchange import Evaluation, Timing
-from edgecd.bench.records import read_record, write_record
 from edgecd.bench.report.markdown import markdown, table
 from edgecd.bench.report.record import SameAnswers, parse_report, write_report
 from edgecd.bench.report.rows import Measured, compare, find_reference, make_rows
@@ -23,6 +22,7 @@ from edgecd.bench.report.verdict import Answer, answer_text, cost_text, gap_text
 from edgecd.bench.systems.base import System
 from edgecd.bench.systems.choose import Models, choose_roles
 from edgecd.errors import InputError
+from edgecd.formats.record import from_json, to_json
 from edgecd.host.machine import fast_dtype
 from edgecd.plotting.roles import BASELINES, TEACHER, TEACHER_CACHED
 from edgecd.tasks.evaluation import EvalSet
@@ -92,13 +92,13 @@ def measured(
         "batch_size": 8,
         **more,
     }
-    evaluation = read_record(Evaluation, answered, "evaluation") if evaluated else None
-    return Measured(one, [read_record(Timing, timed, "timing")], evaluation)
+    evaluation = from_json(Evaluation, answered, "evaluation") if evaluated else None
+    return Measured(one, [from_json(Timing, timed, "timing")], evaluation)
 
 
 def json_rows(found: Sequence[Measured], one: EvalSet) -> list[dict[str, Any]]:
     """The rows as they stand in report.json."""
-    return [write_record(row) for row in make_rows(found, [one], LABELS, find_reference(found))]
+    return [to_json(row) for row in make_rows(found, [one], LABELS, find_reference(found))]
 
 
 def rows_of(
@@ -247,10 +247,10 @@ def test_a_report_is_read_as_it_was_written() -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"rows": [{}]}, r"report\.json\.rows: it has no system"),
-        ({"rows": 3}, r"report\.json\.rows: 3 is not a list"),
-        ({"schema": "one"}, r"report\.json\.schema: 'one' is not int"),
-        ({"noise": [1]}, r"report\.json\.noise: \[1\] is not an object"),
+        ({"rows": [{}]}, "report.json: rows: 'system' is missing"),
+        ({"rows": 3}, "report.json: rows must be a list"),
+        ({"schema": "one"}, "report.json: schema = 'one' is not int"),
+        ({"noise": [1]}, "report.json: noise must be an object"),
     ],
 )
 def test_a_report_of_other_types_is_refused_by_its_key(changes: Any, says: str) -> None:

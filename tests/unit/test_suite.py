@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,30 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgecd.errors import InputError
+from edgecd.files import read_json
+from edgecd.formats.record import to_json
+from edgecd.host.cost import Memory, Seconds
+from edgecd.host.processes import Failure
+from edgecd.sweep.config import SweepConfig
+from edgecd.sweep.record import (
+    FORMAT,
+    CellRecord,
+    CellResult,
+    SetAnswers,
+    SweepResult,
+    read_result,
+    read_sweep,
+    result_json,
+    sweep_json,
+    without_answers,
+)
 from edgecd.sweep.suite import Runs, Suite, expand, load_suite
-from edgecd.sweep.table import aggregate, mean_sd, paired_difference, render
-from edgecd.tasks.metrics import bootstrap_interval
+from edgecd.sweep.table import aggregate, render, set_difference
+from edgecd.tasks.metrics import bootstrap_interval, spread
 
 SUITES = Path(__file__).parents[2] / "benchmarks" / "suites"
-GIVEN = {"task": "mnli", "teacher": "big/model", "student": "small/model"}
+GIVEN = SweepConfig(task="mnli", teacher="big/model", student="small/model")
+MEASURED = Path(__file__).parents[2] / "benchmarks" / "results"
 MINIMAL = """
 shots = [2, 4]
 seeds = [0]
@@ -43,7 +62,8 @@ def test_the_suites_that_come_with_edgecd_can_be_read(name):
 def test_options_win_and_paths_are_taken_from_the_suites_folder(tmp_path):
     (tmp_path / "task.toml").touch()
     text = 'task = "task.toml"\nteacher = "a/b"\nstudent = "c/d"\nood = ["task.toml", "hans"]\n'
-    suite = load_suite(written(tmp_path, text + MINIMAL), {"student": "e/f", "limit": 7, "ood": []})
+    config = SweepConfig(student="e/f", limit=7)
+    suite = load_suite(written(tmp_path, text + MINIMAL), config)
     assert suite.task == str(tmp_path / "task.toml")
     assert (suite.teacher, suite.student, suite.limit) == ("a/b", "e/f", 7)
     assert suite.ood == (str(tmp_path / "task.toml"), "hans")
@@ -76,7 +96,7 @@ def test_a_suite_at_fault_is_named(tmp_path, text, message):
 
 def test_a_suite_must_name_its_models(tmp_path):
     with pytest.raises(InputError, match="names no teacher"):
-        load_suite(written(tmp_path, MINIMAL), {"task": "mnli"})
+        load_suite(written(tmp_path, MINIMAL), SweepConfig(task="mnli"))
 
 
 NUMBERS = st.lists(st.integers(1, 64), min_size=1, max_size=4, unique=True).map(tuple)
@@ -127,49 +147,39 @@ def test_students_with_other_transfer_sets_are_scored_apart(tmp_path):
 
 
 def record(kind, seed, predictions, adapter="lora", model=None, **more):
-    expected = [0, 1] * (len(predictions) // 2)
+    expected = (0, 1) * (len(predictions) // 2)
     right = float(np.mean(np.equal(predictions, expected)))
-    figures = {
-        "accuracy": right,
-        "macro_f1": right,
-        "examples": len(expected),
-        "predictions": list(predictions),
-        "expected": expected,
-    }
-    return {
-        "name": f"{kind}-{seed}",
-        "kind": kind,
-        "model": model,
-        "adapter": None if model else adapter,
-        "head": "labels" if kind == "pbft" else None,
-        "shots": 4,
-        "seed": seed,
-        "scores": f"scores-{seed}" if kind == "cd" else None,
-        "status": "done",
-        "sets": {"main": figures},
-        "steps": 10 + seed,
-        "trainable_parameters": 7,
-        "seconds": {"training": 1.0 + seed, "scoring": 0.0},
-        "memory": {
-            "loaded_rss_bytes": 100,
-            "training_peak_rss_bytes": 150 + 10 * seed,
-            "loaded_gpu_bytes": None,
-            "training_peak_gpu_bytes": None,
-            "peak_rss_bytes": 200,
-        },
-        **more,
-    }
+    told = tuple(int(one) for one in predictions)
+    sets = {"main": SetAnswers("test", len(expected), right, right, told, expected)}
+    memory = Memory(
+        loaded_rss_bytes=100, training_peak_rss_bytes=150 + 10 * seed, peak_rss_bytes=200
+    )
+    result = CellResult(
+        sets=sets,
+        steps=10 + seed,
+        trainable_parameters=7,
+        seconds=Seconds(training=1.0 + seed, scoring=0.0),
+        memory=memory,
+    )
+    whole = CellRecord(
+        name=f"{kind}-{seed}",
+        kind=kind,
+        model=model,
+        adapter=None if model else adapter,
+        head="labels" if kind == "pbft" else None,
+        shots=4,
+        seed=seed,
+        scores=f"scores-{seed}" if kind == "cd" else None,
+        status="done",
+        result=result,
+    )
+    return replace(whole, **more)
 
 
 def scores(seed):
-    return {
-        "name": f"scores-{seed}",
-        "kind": "scores",
-        "seed": seed,
-        "status": "done",
-        "seconds": {"scoring": 20.0},
-        "memory": {"scoring_peak_rss_bytes": 900},
-    }
+    result = CellResult(seconds=Seconds(scoring=20.0), memory=Memory(scoring_peak_rss_bytes=900))
+    who = (f"scores-{seed}", "scores", None, None, None, 4, seed, None)
+    return CellRecord(*who, "done", result)
 
 
 RNG = np.random.default_rng(0)
@@ -179,24 +189,24 @@ GUESSES = RNG.integers(0, 2, (5, 40))
 @settings(deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=9))
 def test_mean_and_deviation_are_numpys(values):
-    found = mean_sd(values)
-    assert found["mean"] == pytest.approx(np.mean(values)) and found["n"] == len(values)
+    found = spread(values)
+    assert found.mean == pytest.approx(np.mean(values)) and found.n == len(values)
     if len(values) == 1:
-        assert found["sd"] is None
+        assert found.sd is None
     else:
-        assert found["sd"] == pytest.approx(np.std(values, ddof=1))
+        assert found.sd == pytest.approx(np.std(values, ddof=1))
 
 
 def test_differences_are_paired_by_seed_and_example():
     ours = [record("cd", seed, GUESSES[seed]) for seed in (0, 1, 2)]
     theirs = [record("pbft", seed, GUESSES[seed + 2]) for seed in (1, 2)]
-    found = paired_difference(ours, theirs, "main")
+    found = set_difference(ours, theirs, "main")
     truth = np.array([0, 1] * 20)
     gaps = ((GUESSES[1:3] == truth).astype(float) - (GUESSES[3:5] == truth)).mean(0)
-    assert found["difference"] == pytest.approx(gaps.mean())
-    assert found["ci95"] == pytest.approx(bootstrap_interval(gaps))
-    assert (found["seeds"], found["examples"]) == (2, 40)
-    assert paired_difference(ours[:1], theirs, "main") is None
+    assert found.accuracy.difference == pytest.approx(gaps.mean())
+    assert found.accuracy.ci95 == pytest.approx(bootstrap_interval(gaps))
+    assert (found.seeds, found.examples) == (2, 40)
+    assert set_difference(ours[:1], theirs, "main") is None
 
 
 def test_the_table_aggregates_over_seeds_whatever_the_order():
@@ -208,37 +218,51 @@ def test_the_table_aggregates_over_seeds_whatever_the_order():
         *(scores(seed) for seed in (0, 1)),
     ]
     found = aggregate(cells)
-    assert json.dumps(found) == json.dumps(aggregate(cells[::-1]))
-    (cd,) = (row for row in found["accuracy"] if row["kind"] == "cd")
+    assert json.dumps(to_json(found)) == json.dumps(to_json(aggregate(cells[::-1])))
+    (cd,) = (row for row in found.accuracy if row.kind == "cd")
     each = [np.mean(GUESSES[seed] == np.array([0, 1] * 20)) for seed in (0, 1)]
-    assert cd["sets"]["main"]["mean"] == pytest.approx(np.mean(each))
-    assert cd["sets"]["main"]["sd"] == pytest.approx(np.std(each, ddof=1))
-    pairs = {(row["system"], row["against"]) for row in found["differences"]}
+    assert cd.sets["main"].accuracy.mean == pytest.approx(np.mean(each))
+    assert cd.sets["main"].accuracy.sd == pytest.approx(np.std(each, ddof=1))
+    pairs = {(row.system, row.against) for row in found.differences}
     assert pairs == {("cd lora", "pbft lora"), ("cd lora", "icl student")}
-    cost = {row["system"]: row for row in found["cost"]}
-    assert cost["cd lora"]["above_loaded_bytes"] == pytest.approx(55)
-    assert cost["cd lora"]["training_s"] == pytest.approx(1.5)
-    assert cost["cd lora"]["scoring_s"] == 20 and cost["pbft lora"]["scoring_s"] is None
+    cost = {row.system: row for row in found.cost}
+    assert cost["cd lora"].above_loaded_bytes == pytest.approx(55)
+    assert cost["cd lora"].training_s == pytest.approx(1.5)
+    assert cost["cd lora"].scoring_s == 20 and cost["pbft lora"].scoring_s is None
 
 
 def test_the_page_shows_what_failed_and_what_was_skipped():
-    cells = [
+    skipped = CellResult(skipped="no biases")
+    failure = Failure("ended with code 2", ("a", "out of luck"))
+    cells = (
         record("cd", 0, GUESSES[0]),
-        {
-            **record("cd", 1, GUESSES[0], adapter="bitfit"),
-            "status": "skipped",
-            "skipped": "no biases",
-        },
-        {
-            **record("pbft", 0, GUESSES[0]),
-            "status": "failed",
-            "ending": "ended with code 2",
-            "last_words": ["a", "out of luck"],
-        },
-    ]
-    suite = {"name": "s", "teacher": "t", "student": "u", "task": "x", "seeds": [0, 1]}
-    page = render({"suite": suite, "cells": cells, "aggregates": aggregate(cells)})
+        record("cd", 1, GUESSES[0], adapter="bitfit", status="skipped", result=skipped),
+        record("pbft", 0, GUESSES[0], status="failed", result=CellResult(), failure=failure),
+    )
+    suite = Suite("s", "x", "t", "u", (4,), (0, 1), ())
+    page = render(SweepResult(FORMAT, suite, {}, cells, ("pbft-0",), aggregate(cells)))
     assert "2 of 3 cells finished" in page
     assert "skipped: cd bitfit: no biases (1 cells)" in page
     assert "failed: pbft-0, its process ended with code 2: out of luck" in page
     assert "| cd lora | 4 |" in page and "pbft lora" not in page
+
+
+def test_a_sweep_that_was_measured_is_read_and_written_as_it_is():
+    (path,) = MEASURED.glob("*/paper-small/sweep.json")
+    kept, cells = read_sweep(path), []
+    assert json.dumps(sweep_json(kept)) == json.dumps(read_json(path))
+    assert render(kept) == path.with_name("table.md").read_text(encoding="utf-8")
+    for cell in kept.cells:
+        folder = path.parent / "cells" / cell.name
+        result, raw = read_result(folder), read_json(folder / "result.json")
+        assert json.dumps(result_json(result, cell.kind, raw["fingerprint"])) == json.dumps(raw)
+        cells.append(replace(cell, result=result))
+    assert aggregate(cells) == kept.aggregates
+
+
+def test_a_cell_without_its_answers_keeps_its_measures():
+    whole = record("icl", 0, GUESSES[0], model="student")
+    alone = without_answers(whole)
+    assert "predictions" not in to_json(alone)["sets"]["main"]
+    assert alone.result.sets["main"].accuracy == whole.result.sets["main"].accuracy
+    assert to_json(alone)["sets"]["main"].keys() == {"split", "examples", "accuracy", "macro_f1"}

@@ -64,6 +64,12 @@ def test_bad_rows_are_named(tmp_path, content, message):
         read_split(task, "train")
 
 
+def test_a_misspelt_label_is_told_with_the_case_that_it_has(tmp_path):
+    task = TASK.replace("billing =", '"Sci/Tech" =').replace('= "billing"', '= "Sci/Tech"')
+    with pytest.raises(InputError, match="'sci/tech' is not one of .*did you mean 'Sci/Tech'"):
+        read_split(write(tmp_path, [{"text": "a", "label": "sci/tech"}], task), "train")
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

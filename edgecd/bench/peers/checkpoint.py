@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,15 +27,9 @@ def load_classifier(
     checkpoint: Path, dtype: Literal["float32", "bfloat16"] = "float32"
 ) -> PreTrainedModel:
     """The checkpoint as PyTorch runs it."""
-    import torch
-    from transformers import AutoModelForSequenceClassification
-    from transformers.utils import logging
+    from edgecd.lm.checkpoint import load_checkpoint
 
-    logging.disable_progress_bar()
-    model: Any = AutoModelForSequenceClassification.from_pretrained(
-        checkpoint, dtype=getattr(torch, dtype), local_files_only=True, use_safetensors=True
-    )
-    return model.eval()
+    return load_checkpoint(checkpoint, dtype)
 
 
 def traced_file(checkpoint: Path, work: Path) -> Path:

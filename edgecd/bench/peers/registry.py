@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from importlib.machinery import PathFinder
 from importlib.util import find_spec
 
-from edgecd.errors import InputError
-from edgecd.tasks.task import suggest
+from edgecd.errors import InputError, suggest
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from statistics import mean, stdev
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecd.bench.exchange import Draw, Evaluation, Scores
+from edgecd.bench.exchange import Draw, Evaluation
 from edgecd.bench.report.record import Difference, Draws, Group, OutOfDomain, Row
 from edgecd.bench.systems.base import System
 from edgecd.tasks.evaluation import EvalSet
@@ -17,7 +17,9 @@ from edgecd.tasks.metrics import (
     accuracy,
     agreement,
     bootstrap_interval,
+    calibrate_labels,
     expected_calibration_error,
+    label_calibration,
     log_softmax,
     macro_f1,
     mcnemar_p,
@@ -49,10 +51,9 @@ def judge(system: System, result: Evaluation, labels: Sequence[str]) -> Judged:
     sample = result.calibration or ()
     if system.kind != "icl" or not sample:
         return Judged(plain, plain, 0)
-    shift = _label_means(sample, order)
-    return Judged(
-        {name: log_softmax(table - shift) for name, table in plain.items()}, plain, len(sample)
-    )
+    head_start = label_calibration(log_softmax(np.array(sample)[:, order]))
+    calibrated = {name: calibrate_labels(table, head_start) for name, table in plain.items()}
+    return Judged(calibrated, plain, len(sample))
 
 
 def with_quality(
@@ -151,11 +152,7 @@ def draw_spread(result: Evaluation | None, main: EvalSet, labels: Sequence[str])
     for draw in (own, *result.draws):
         table = log_softmax(np.array(draw.scores)[:, order])
         if draw.calibration:
-            table = table - _label_means(draw.calibration, order)
+            sample = log_softmax(np.array(draw.calibration)[:, order])
+            table = calibrate_labels(table, label_calibration(sample))
         values.append(accuracy(table.argmax(-1), main.columns[:count]))
     return Draws(len(values), count, mean(values), stdev(values), tuple(values))
-
-
-def _label_means(sample: Scores, order: Sequence[int]) -> NDArray[np.float64]:
-    means: NDArray[np.float64] = log_softmax(np.array(sample)[:, order]).mean(axis=0)
-    return means

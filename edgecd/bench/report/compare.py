@@ -9,10 +9,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from edgecd.bench.records import write_record
 from edgecd.bench.report.record import Report, Row, read_report
 from edgecd.bench.report.selection import row_of
 from edgecd.errors import InputError
+from edgecd.formats.record import to_json
 from edgecd.plotting.roles import TEACHER_CACHED
 
 # Changes of latency that are smaller than this are not flagged, however steady.
@@ -124,7 +124,7 @@ def compare_reports(path_a: Path, path_b: Path) -> Comparison:
 
 def write_comparison(comparison: Comparison) -> dict[str, Any]:
     """The comparison as a JSON value; ratios only where latency is judged by them."""
-    values: dict[str, Any] = write_record(comparison)
+    values: dict[str, Any] = to_json(comparison)
     for row in values["rows"]:
         row["p50_ms"] = {
             name: value

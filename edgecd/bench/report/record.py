@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from edgecd.bench.records import read_record, write_record
 from edgecd.errors import InputError
 from edgecd.files import read_json
+from edgecd.formats.record import from_json, to_json
 from edgecd.plotting.roles import TEACHER, TEACHER_CACHED
 
 REPORT = "report.json"
@@ -226,7 +226,7 @@ class Report:
 
 def write_report(report: Report) -> dict[str, Any]:
     """The report as the JSON value of `report.json`."""
-    values: dict[str, Any] = write_record(report)
+    values: dict[str, Any] = to_json(report)
     return values
 
 
@@ -246,7 +246,7 @@ def parse_report(value: Any, where: str = REPORT) -> Report:
     """
     if not isinstance(value, dict) or not value.keys() >= _NEEDED:
         raise InputError(f"{where}: not a report of edgecd bench")
-    report = read_record(Report, value, where)
+    report = from_json(Report, value, where, lenient=True)
     raw: Sequence[Mapping[str, Any]] = value["rows"]
     rows = [_with_a_round(row, one) for row, one in zip(report.rows, raw, strict=True)]
     rows = [

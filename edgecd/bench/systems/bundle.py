@@ -20,7 +20,8 @@ def load(spec: Spec) -> Loaded:
     import onnxruntime
     import tokenizers  # noqa: F401  (a bundle cannot be loaded without it: part of the start-up)
 
-    from edgecd.runtime.predictor import BATCH_ROWS, Predictor
+    from edgecd.formats.precision import PRECISIONS
+    from edgecd.runtime.predictor import Predictor
 
     imported = time.perf_counter()
     predictor = Predictor.load(folder, spec.provider, spec.threads, context)
@@ -28,7 +29,7 @@ def load(spec: Spec) -> Loaded:
     manifest = predictor.manifest
     return Loaded(
         predictor,
-        batch_size=BATCH_ROWS[manifest.precision],
+        batch_size=PRECISIONS[manifest.precision].batch_rows,
         metadata=Metadata(
             runtime="onnxruntime",
             runtime_version=onnxruntime.__version__,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgecd.bench.systems.base import ONNX, TORCH, System
-from edgecd.errors import InputError
+from edgecd.errors import InputError, suggest
 from edgecd.files import sha256_file
 from edgecd.formats.context import ContextFacts
 from edgecd.formats.manifest import MANIFEST, Manifest
@@ -26,7 +26,6 @@ from edgecd.plotting.roles import (
     ZERO_SHOT,
     role_of,
 )
-from edgecd.tasks.task import suggest
 
 RUNTIMES = (ONNX, TORCH)
 # Roles by the method that made a bundle, or a context.

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgecd.bench.exchange import Spec
-from edgecd.bench.records import read_record, write_record
 from edgecd.bench.systems.base import Fields, Loaded, Metadata
 from edgecd.files import read_json, write_json
+from edgecd.formats.contract import INPUTS
 from edgecd.formats.manifest import MODEL, TOKENIZER
+from edgecd.formats.record import from_json, to_json
 from edgecd.tasks.encoding import Encoded, encode_prompt
 from edgecd.tasks.prompts import PromptTemplate
 
@@ -30,7 +31,9 @@ class PromptFile:
     """What belongs to a prompt's graph.
 
     `context` holds the token ids of the demonstrations, of which the graph has the first
-    `prefix_length` as constants; `parameters` are the language model's.
+    `prefix_length` as constants; `parameters` are the language model's. `treatment` is how the
+    weights were rounded, and `parity` what the gate found of it and of what it refused (None: there
+    were no inputs to ask).
     """
 
     context: tuple[int, ...]
@@ -38,11 +41,13 @@ class PromptFile:
     labels: tuple[str, ...]
     precision: str
     parameters: int
+    treatment: str
+    parity: Mapping[str, Any] | None
 
 
 def write_prompt_file(path: Path, prompt: PromptFile) -> None:
     """Write it as JSON."""
-    write_json(path, write_record(prompt))
+    write_json(path, to_json(prompt))
 
 
 @dataclass(frozen=True)
@@ -76,8 +81,6 @@ class PromptAnswerer:
         """Scores of the labels, float32 [inputs, labels]; InputError as `encode`."""
         import numpy as np
 
-        from edgecd.runtime.session import INPUTS
-
         context = list(self.prompt.context)
         scores = np.zeros((len(inputs), len(self.labels)), np.float32)
         for row, query in zip(scores, self._queries(inputs), strict=True):
@@ -107,7 +110,7 @@ def load(spec: Spec) -> Loaded:
 
     imported = time.perf_counter()
     folder = Path(str(spec.folder))
-    prompt = read_record(PromptFile, read_json(folder / PROMPT), str(folder / PROMPT))
+    prompt = from_json(PromptFile, read_json(folder / PROMPT), str(folder / PROMPT))
     template = PromptTemplate(spec.template, spec.verbalizer)
     tokenizer = load_tokenizer(folder / TOKENIZER)
     session = open_session(folder / MODEL, spec.provider, spec.threads)

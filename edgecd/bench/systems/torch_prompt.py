@@ -5,33 +5,23 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 import transformers
-from numpy.typing import NDArray
 
 from edgecd.bench.exchange import Spec
-from edgecd.bench.systems.base import Demonstration, Fields, Loaded, Metadata, SkippedError
-from edgecd.errors import InputError
+from edgecd.bench.systems.base import Demonstration, Loaded, Metadata, SkippedError
 from edgecd.lm.models import (
     LanguageModel,
-    check_context_fits,
+    Unsupported,
     load_language_model,
     pick_device,
     pick_dtype,
 )
-from edgecd.lm.scorer import (
-    Prefix,
-    Scorer,
-    context_ids,
-    label_logits,
-    make_scorer,
-    read_context,
-)
-from edgecd.tasks.encoding import Encoded, encode_prompt
+from edgecd.lm.prompted import Prompted, prompted
+from edgecd.lm.scorer import make_scorer
+from edgecd.tasks.demonstrations import Demonstrations
 from edgecd.tasks.prompts import PromptTemplate
 
 _PRECISION = {torch.float32: "fp32", torch.bfloat16: "bf16"}
@@ -44,52 +34,6 @@ _TOKENIZER_FILES = (
     "merges.txt",
     "tokenizer.model",
 )
-
-
-@dataclass(frozen=True)
-class PromptedModel:
-    """A language model with demonstrations in its input; see `edgecd.tasks.answerer`.
-
-    Queries come after the tokens `before`, which are read anew for each, and after what was read
-    once (`prefix`); `after` tells whether there are demonstrations at all. Only the label words'
-    rows of the output head are multiplied.
-    """
-
-    scorer: Scorer
-    before: tuple[int, ...]
-    prefix: Prefix | None
-    after: bool
-    max_length: int
-    batch_size: int
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The labels, in the order of the scores' columns."""
-        return self.scorer.template.labels
-
-    def encode(self, inputs: Sequence[Fields]) -> list[Encoded]:
-        """The tokens that are read for each input: demonstrations, too, unless read once.
-
-        Raises InputError for an input that lacks a field of the template.
-        """
-        tokenizer, template = self.scorer.lm.text_tokenizer, self.scorer.template
-        queries = [
-            encode_prompt(tokenizer, template, fields, self.max_length, self.after)
-            for fields in inputs
-        ]
-        return [Encoded([*self.before, *one.ids], one.shortened) for one in queries]
-
-    def logits(self, inputs: Sequence[Fields]) -> NDArray[np.float32]:
-        """Scores of the labels, float32 [inputs, labels]; InputError as `encode`."""
-        prompts = [one.ids for one in self.encode(inputs)]
-        scores = np.zeros((len(prompts), len(self.labels)), np.float32)
-        # Like lengths together, the longest first, so that a lack of memory shows at once.
-        order = sorted(range(len(prompts)), key=lambda place: -len(prompts[place]))
-        for start in range(0, len(order), self.batch_size):
-            places = order[start : start + self.batch_size]
-            batch = [prompts[place] for place in places]
-            scores[places] = label_logits(self.scorer, batch, self.prefix)
-        return scores
 
 
 def load(spec: Spec, import_ms: float) -> Loaded:
@@ -108,15 +52,19 @@ def load(spec: Spec, import_ms: float) -> Loaded:
     scorer = make_scorer(lm, PromptTemplate(spec.template, spec.verbalizer))
     load_ms = (time.perf_counter() - started) * 1e3
 
-    def after(demonstrations: Sequence[Demonstration]) -> PromptedModel:
-        return _prompted(scorer, demonstrations, spec, _BATCH[device.type])
+    def after(demonstrations: Sequence[Demonstration]) -> Prompted:
+        shown = Demonstrations.of(demonstrations)
+        try:
+            return prompted(scorer, shown, spec.max_length, spec.system.cached, _BATCH[device.type])
+        except Unsupported as why:
+            raise SkippedError(str(why)) from None
 
     started = time.perf_counter()
-    prompted = after(spec.demonstrations)
+    prompt = after(spec.demonstrations)
     context_ms = (time.perf_counter() - started) * 1e3 if spec.system.cached else None
     return Loaded(
-        prompted,
-        batch_size=prompted.batch_size,
+        prompt,
+        batch_size=prompt.rows,
         metadata=Metadata(
             runtime="torch",
             runtime_version=torch.__version__,
@@ -124,34 +72,12 @@ def load(spec: Spec, import_ms: float) -> Loaded:
             precision=_PRECISION[lm.model.dtype],
             parameters=sum(weights.numel() for weights in lm.model.parameters()),
             disk_bytes=_disk_bytes(lm),
-            context_tokens=prompted.prefix.length if prompted.prefix else len(prompted.before),
+            context_tokens=prompt.context_tokens,
             import_ms=import_ms,
             load_ms=load_ms,
             context_ms=context_ms,
         ),
         after=after if spec.demonstrations else None,
-    )
-
-
-def _prompted(
-    scorer: Scorer, demonstrations: Sequence[Demonstration], spec: Spec, batch_size: int
-) -> PromptedModel:
-    """The model after these demonstrations; SkippedError when they do not fit."""
-    context = []
-    if demonstrations:
-        context = context_ids(scorer, scorer.template.render_context(demonstrations))
-    try:
-        check_context_fits(scorer.lm, len(context), spec.max_length)
-    except InputError as bad:
-        raise SkippedError(str(bad)) from None
-    cached = spec.system.cached
-    return PromptedModel(
-        scorer,
-        () if cached else tuple(context),
-        read_context(scorer, context) if cached else None,
-        bool(demonstrations),
-        spec.max_length,
-        batch_size,
     )
 
 

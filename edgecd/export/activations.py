@@ -1,4 +1,7 @@
-"""What the linear layers of a graph are given: measured on texts, for what rounds their weights."""
+"""Activation statistics: what the linear layers of a graph are given, measured on texts.
+
+They tell what rounds the weights which errors matter.
+"""
 
 from __future__ import annotations
 
@@ -9,22 +12,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecd.runtime.predictor import batches, padded
-from edgecd.runtime.session import INPUTS
+from edgecd.formats.contract import INPUTS
+from edgecd.tasks.batching import batches, padded
 
 if TYPE_CHECKING:
     import onnx
     import onnx_ir as ir
 
 FEED_ROWS = 8
-HEAD = "score.weight"  # stays fp32: a few rows, whose error would go straight into the logits
+_SCORE = "score.weight"  # stays fp32: a few rows, whose error would go straight into the logits
 
 Feed = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
 class LinearInput:
-    """A linear layer's input over the real tokens of calibration texts.
+    """A linear layer's input over the real tokens of some texts.
 
     `rms` [in] is each channel's size; `gram` [in, in] is the sum of x^T x (the Hessian of the
     layer's squared error), where it was asked for; `max_abs` and `row_rms` are the largest value
@@ -75,7 +78,7 @@ def linears(graph: ir.Graph) -> Iterator[LinearNodes]:
         if node.domain or node.op_type not in ("MatMul", "Gemm"):
             continue
         weight, bias, nodes = node.inputs[1], None, [node]
-        if not is_matrix(weight) or weight.name == HEAD or weight.name.endswith(".rotation"):
+        if not is_matrix(weight) or weight.name == _SCORE or weight.name.endswith(".rotation"):
             continue
         if node.op_type == "Gemm":
             bias = node.inputs[2] if len(node.inputs) > 2 else None
@@ -110,13 +113,13 @@ def make_feeds(
     return feeds
 
 
-def calibrate(
+def measure_activations(
     graph: onnx.ModelProto, feeds: Sequence[Feed], grams: bool = True, threads: int = 0
 ) -> dict[str, LinearInput]:
     """Weight name -> what that linear layer was given, over the real tokens of `feeds`.
 
-    Each feed holds `input_ids` and `attention_mask`, int64 [batch, sequence]. `threads` 0 means
-    ONNX Runtime's default.
+    Each feed holds a graph's inputs by name (see `formats.contract`). `threads` 0 means ONNX
+    Runtime's default.
     """
     import onnx_ir as ir
 
@@ -125,7 +128,7 @@ def calibrate(
     session = _session_giving(graph, wanted, threads)
     sums = {name: _Sums(grams) for name in inputs}
     for feed in feeds:
-        mask = feed["attention_mask"].astype(bool)
+        mask = feed[INPUTS[1]].astype(bool)
         found = dict(zip(wanted, session.run(wanted, dict(feed)), strict=True))
         for name, given in inputs.items():
             states = found[given]
@@ -177,7 +180,7 @@ class _Sums:
         self.row_rms.append(np.sqrt(np.mean(np.square(states), axis=-1)))
 
     def done(self) -> LinearInput:
-        """The figures of all rows."""
+        """The statistics of all rows."""
         rms = np.sqrt((np.diag(self.squares) if self.grams else self.squares) / self.rows)
         gram = self.squares if self.grams else None
         return LinearInput(rms, gram, self.max_abs, float(np.median(np.hstack(self.row_rms))))

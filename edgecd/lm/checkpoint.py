@@ -1,0 +1,96 @@
+"""A run's merged checkpoint in PyTorch, as what answers queries. The one loader of such folders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import AutoModelForSequenceClassification, PreTrainedModel
+from transformers.utils import logging
+
+from edgecd.errors import InputError
+from edgecd.lm.rows import ROWS, classifier_logits
+from edgecd.tasks.answerer import Fields
+from edgecd.tasks.encoding import Encoded, encode_prompt
+from edgecd.tasks.prompts import PromptTemplate
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+TOKENIZER = "tokenizer.json"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A merged classifier that answers queries of its template (an `Answerer`).
+
+    Inputs are shortened to `max_length` tokens; a batch holds at most `rows` of them and `tokens`
+    with padding (None: any number).
+    """
+
+    model: PreTrainedModel
+    tokenizer: Tokenizer
+    template: PromptTemplate
+    max_length: int
+    rows: int = ROWS
+    tokens: int | None = None
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels, in the order of the logits' columns."""
+        return self.template.labels
+
+    def encode(self, inputs: Sequence[Fields]) -> list[Encoded]:
+        """Token ids of the whole prompts; InputError for an input that lacks a field."""
+        return [encode_prompt(self.tokenizer, self.template, x, self.max_length) for x in inputs]
+
+    def logits(self, inputs: Sequence[Fields]) -> NDArray[np.float32]:
+        """The classifier's logits, float32 [inputs, labels]; errors as from `encode`."""
+        prompts = [one.ids for one in self.encode(inputs)]
+        return classifier_logits(self.model, prompts, self.rows, self.tokens)
+
+
+def load_checkpoint(
+    folder: Path, dtype: Literal["float32", "bfloat16"] = "float32"
+) -> PreTrainedModel:
+    """The `*ForSequenceClassification` of a folder, in evaluation mode, on the processor.
+
+    Reads safetensors on this machine only. Raises InputError when it cannot be loaded.
+    """
+    logging.disable_progress_bar()  # seconds; the caller reports progress
+    try:
+        model: Any = AutoModelForSequenceClassification.from_pretrained(
+            folder, dtype=getattr(torch, dtype), local_files_only=True, use_safetensors=True
+        )
+    except (OSError, ValueError) as bad:
+        reason = str(bad).strip().splitlines()[0]
+        raise InputError(f"{folder} cannot be loaded: {reason}") from None
+    loaded: PreTrainedModel = model.eval()
+    return loaded
+
+
+def open_checkpoint(
+    folder: Path, template: PromptTemplate, max_length: int, device: torch.device
+) -> Checkpoint:
+    """A checkpoint with its own tokenizer, in float32 on `device`.
+
+    Raises InputError as `load_checkpoint`, and for labels that are not the template's.
+    """
+    from tokenizers import Tokenizer
+
+    model = load_checkpoint(folder)
+    names = model.config.id2label or {}
+    labels = tuple(names.get(column) for column in range(model.config.num_labels))
+    if labels != template.labels:
+        raise InputError(
+            f"{folder}: its labels are {', '.join(map(str, labels))}, and the task's "
+            f"{', '.join(template.labels)}: give the task that it was trained for"
+        )
+    moved: Any = model
+    tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
+    return Checkpoint(moved.to(device), tokenizer, template, max_length)

@@ -1,0 +1,25 @@
+"""What a prediction is asked to do: its options, said once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgecd.config import MACHINE, check_options, option
+
+PROVIDERS = ("cpu", "cuda", "auto")
+
+
+@dataclass(frozen=True)
+class PredictConfig:
+    """Every choice of `edgecd predict`; InputError for a value out of its range.
+
+    `context` replaces the one in a language model's bundle; `threads` None is onnxruntime's choice.
+    """
+
+    context: Path | None = option(None, help="A context file, for a language model's bundle.")
+    provider: str = option("cpu", group=MACHINE, choices=PROVIDERS, help="What computes.")
+    threads: int | None = option(None, group=MACHINE, low=1, help="Threads of the runtime.")
+
+    def __post_init__(self) -> None:
+        check_options(self)

@@ -1,0 +1,108 @@
+"""What a distillation or a fine-tuning is asked to do: its options, said once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgecd.config import MACHINE, METHOD, MODELS, TRAINING, check_options, option
+from edgecd.errors import InputError
+
+METHODS = ("cd", "pbft")
+ADAPTERS = ("lora", "bitfit", "full")
+HEADS = ("labels", "vocabulary")
+DEVICES = ("auto", "cpu", "cuda")
+DTYPES = ("auto", "float32", "bfloat16")
+MANY = 2**31
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Every choice of `edgecd train` for a student; None means "by method or adapter".
+
+    Raises InputError for a value out of its range, and for options that contradict each other.
+    """
+
+    task: str = option("mnli", group=MODELS, path=True, help="Built-in name or TOML file.")
+    teacher: str = option(
+        "facebook/opt-1.3b", group=MODELS, path=True, help="Folder, hub id or .gguf file."
+    )
+    student: str = option(
+        "facebook/opt-125m", group=MODELS, path=True, help="Folder, hub id or .gguf file."
+    )
+    method: str = option("cd", group=METHOD, choices=METHODS, help="What trains, and on what.")
+    adapter: str = option("lora", group=METHOD, choices=ADAPTERS, help="Which weights train.")
+    head: str = option(
+        "labels",
+        group=METHOD,
+        choices=HEADS,
+        help="vocabulary: PBFT as commonly done, as a reference.",
+    )
+    pattern: str | None = option(
+        None, group=MODELS, help="NLI pattern: minimal, gpt-3 or eval-harness."
+    )
+    shots: int = option(16, group=METHOD, low=0, high=MANY, help="Demonstrations in the context.")
+    context_draws: int = option(
+        1, group=METHOD, low=1, high=MANY, help="Demonstration sets to average the teacher over."
+    )
+    calibrate: bool = option(
+        True, group=METHOD, help="Take each label's mean off the teacher's scores."
+    )
+    alpha: float = option(0.8, group=METHOD, low=0, high=1, help="Weight of KL against CE.")
+    temperature: float = option(
+        1.0, group=METHOD, low=1e-3, high=1e3, help="Of teacher and student."
+    )
+    use_labels: bool = option(False, group=METHOD, help="CE on the transfer set's own labels too.")
+    transfer: int = option(2400, group=TRAINING, low=1, high=MANY, help="Inputs to distil on.")
+    heldout: int = option(1000, group=TRAINING, low=1, high=MANY, help="Most held-out examples.")
+    epochs: float | None = option(
+        None,
+        group=TRAINING,
+        low=1e-9,
+        high=1e6,
+        help="Passes over the examples (1; few-shot pbft: 40).",
+    )
+    lr: float | None = option(
+        None,
+        group=TRAINING,
+        low=1e-9,
+        high=1e6,
+        help="Peak learning rate (cd, pbft: by adapter).",
+    )
+    batch_size: int = option(8, group=TRAINING, low=1, high=MANY, help="Examples in a step.")
+    lora_rank: int = option(16, group=METHOD, low=1, high=MANY, help="Rank of LoRA.")
+    max_length: int = option(256, group=TRAINING, low=8, high=2**20, help="Tokens of an input.")
+    patience: int = option(
+        4, group=TRAINING, low=1, high=MANY, help="Evaluations without progress before stopping."
+    )
+    seed: int = option(
+        0, group=TRAINING, low=0, high=MANY, help="Of demonstrations, order and dropout."
+    )
+    device: str = option("auto", group=MACHINE, choices=DEVICES, help="What computes.")
+    dtype: str = option("auto", group=MACHINE, choices=DTYPES, help="What the models compute in.")
+    scores: str | None = option(
+        None, group=MACHINE, path=True, help="Folder of teacher scores to share between runs."
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self)
+        if self.method == "pbft" and self.shots == 0 and not self.use_labels:
+            raise InputError("--method pbft learns from labelled examples: --shots 2 or more")
+        if self.head == "vocabulary" and self.method != "pbft":
+            raise InputError(
+                f"--head vocabulary is how PBFT is commonly done, and --method is {self.method}: "
+                "leave --head out, or choose --method pbft"
+            )
+
+    @property
+    def resolved_epochs(self) -> float:
+        """Passes over the training examples; the literature's 40 for few-shot PBFT."""
+        if self.epochs is not None:
+            return self.epochs
+        return 40.0 if self.method == "pbft" and not self.use_labels else 1.0
+
+    @property
+    def resolved_lr(self) -> float:
+        """Peak learning rate, by adapter unless given."""
+        if self.lr is not None:
+            return self.lr
+        return {"lora": 1e-3, "bitfit": 1e-3, "full": 2e-5}[self.adapter]
