@@ -134,7 +134,7 @@ def to_toml(config: Any) -> str:
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if value is not None:
-            # JSON's texts, numbers and lists are TOML's, but for a bare DEL
+            # JSON's values are TOML's, but for surrogate escapes and a bare DEL
             text = json.dumps(value, ensure_ascii=False, default=str).replace("\x7f", "\\u007f")
             lines.append(f"{field.name} = {text}")
     return "\n".join(lines) + "\n"
@@ -161,14 +161,12 @@ def _typed(key: str, value: Any, hint: Any, where: str) -> Any:
         series = typing.get_origin(kind)
         if series in (tuple, list) and isinstance(value, tuple | list):
             items = typing.get_args(kind)
-            if series is tuple and items[-1] is not Ellipsis and len(items) != len(value):
-                continue
-            each = (
-                items if series is tuple and items[-1] is not Ellipsis else items[:1] * len(value)
-            )
-            return series(
-                _typed(key, one, part, where) for one, part in zip(value, each, strict=True)
-            )
+            if series is list or items[-1] is Ellipsis:
+                items = items[:1] * len(value)
+            if len(items) == len(value):
+                return series(
+                    _typed(key, one, item, where) for one, item in zip(value, items, strict=True)
+                )
         if kind is float and isinstance(value, int) and not isinstance(value, bool):
             return float(value)
         if kind is Path and isinstance(value, str):

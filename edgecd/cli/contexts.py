@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from edgecd.cli.options import Force, Json, Quiet, app, numbers, print_result
+from edgecd.cli.options import Force, Json, Quiet, print_result
 from edgecd.cli.requests import command
-from edgecd.contexts.config import CompressConfig
+from edgecd.contexts.config import CompressConfig, MetaTestConfig
 
 
 @command(CompressConfig)
@@ -52,26 +52,11 @@ def compress(
     print_result(as_json, made, lambda: Console(False).listing(made))
 
 
-@app.command()
+@command(MetaTestConfig)
 def meta_test(
+    request: MetaTestConfig,
     runs: Annotated[list[Path], typer.Argument(help="Runs of --method mend, gist or hypertuning.")],
     out: Annotated[Path, typer.Option(help="The folder to write, or to go on with.")],
-    seeds: Annotated[str, typer.Option(help="Of demonstrations and queries.")] = "13,21,42,87,100",
-    limit: Annotated[int, typer.Option(min=1, help="Queries of each task.")] = 100,
-    shots: Annotated[
-        str | None, typer.Option(help="Demonstrations: 16, or 4,8,16 (default: as trained).")
-    ] = None,
-    prompt_steps: Annotated[
-        int, typer.Option(min=0, help="Steps of prompt tuning beside; 0 leaves it out.")
-    ] = 100,
-    matching: Annotated[
-        str | None,
-        typer.Option(help="Positions of contexts without training: 32,64 (default: as the runs)."),
-    ] = None,
-    partition: Annotated[Path | None, typer.Option(help="Instead of the run's.")] = None,
-    split: Annotated[str | None, typer.Option(help="Instead of the run's.")] = None,
-    data: Annotated[Path | None, typer.Option(help="Folder of the partition's data.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     force: Force = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -82,22 +67,10 @@ def meta_test(
     for module in ("torch", "transformers"):
         require(module, "train")
     from edgecd.console import Console
-    from edgecd.contexts.config import MetaTestConfig
     from edgecd.contexts.meta_test import TABLE
     from edgecd.contexts.meta_test import meta_test as run_test
     from edgecd.formats.record import to_json
 
-    config = MetaTestConfig(
-        seeds=tuple(numbers("seeds", seeds)),
-        limit=limit,
-        shots=tuple(numbers("shots", shots or "")),
-        prompt_steps=prompt_steps,
-        matching=tuple(numbers("matching", matching or "")),
-        partition=None if partition is None else str(partition),
-        split=split,
-        data=None if data is None else str(data),
-        device=device,
-    )
     with Console(quiet) as console:
-        result = to_json(run_test(runs, out, config, force, console.say))
+        result = to_json(run_test(runs, out, request, force, console.say))
     print_result(as_json, result, lambda: typer.echo((out / TABLE).read_text(encoding="utf-8")))

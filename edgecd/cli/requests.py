@@ -145,15 +145,14 @@ def _parameters(field: Field) -> list[inspect.Parameter]:
     needed = dataclasses.MISSING in field.defaults.values()
     default, shown = (None, True) if needed else _shown(field)
     # Where they are many, choices read better as words than squeezed into a column.
-    wide = len("|".join(said.choices)) > COLUMN
-    text = f"{said.help[:-1]}: {', '.join(said.choices)}." if wide else said.help
+    text, metavar = said.help, "|".join(said.choices)
+    if len(metavar) > COLUMN:
+        text, metavar = f"{text[:-1]}: {', '.join(said.choices)}.", ""
     info = typer.Option(
         *(said.flags or ([f"{flag(field.name)}/--no-{flag(field.name)[2:]}"] * (kind is bool))),
         help=text + " (required)" * needed,
         show_default=shown,
-        metavar=_metavar(kind, several)
-        if wide
-        else "|".join(said.choices) or _metavar(kind, several),
+        metavar=metavar or (_metavar(kind) if several and not said.path else None),
         rich_help_panel=_panel(said),
     )
     annotation = kind
@@ -185,8 +184,8 @@ def _kind(hint: Any) -> tuple[Any, bool]:
     return items, False
 
 
-def _metavar(kind: Any, several: bool) -> str | None:
-    return {int: "N,N", str: "NAME,NAME"}.get(kind) if several else None
+def _metavar(kind: Any) -> str | None:
+    return {int: "N,N", str: "NAME,NAME"}.get(kind)
 
 
 def _shown(field: Field) -> tuple[Any, bool | str]:

@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
-from edgecd.cli.options import Force, Json, Quiet, Threads, app, print_result
+from edgecd.cli.options import Force, Json, Quiet, print_result
 from edgecd.cli.requests import command
 from edgecd.contexts.config import MendConfig, PromptTuningConfig
+from edgecd.sweep.config import SweepConfig
 from edgecd.training.config import TrainConfig
 
 
@@ -48,21 +49,11 @@ def train(
     print_result(as_json, run, lambda: console.run_summary(run, out))
 
 
-@app.command()
+@command(SweepConfig)
 def sweep(
+    request: SweepConfig,
     suite: Annotated[Path, typer.Argument(help="A suite: what to run, as TOML.")],
     out: Annotated[Path, typer.Option(help="The folder to write, or to go on with.")],
-    task: Annotated[str | None, typer.Option(help="Instead of the suite's task.")] = None,
-    ood: Annotated[list[str] | None, typer.Option(help="Instead of the suite's.")] = None,
-    teacher: Annotated[str | None, typer.Option(help="Instead of the suite's teacher.")] = None,
-    student: Annotated[str | None, typer.Option(help="Instead of the suite's student.")] = None,
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="Evaluated examples of each data set.")
-    ] = None,
-    threads: Threads = None,
-    keep_checkpoints: Annotated[
-        bool, typer.Option("--keep-checkpoints", help="Keep every student that is trained.")
-    ] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Run cells anew that the suite has changed.")
     ] = False,
@@ -70,11 +61,9 @@ def sweep(
     quiet: Quiet = False,
 ) -> None:
     """Run a suite, methods x adapters x shots x seeds, a process each; goes on where it stopped."""
-    from edgecd.sweep.config import SweepConfig
     from edgecd.sweep.suite import load_suite
 
-    config = SweepConfig(task, tuple(ood or ()), teacher, student, limit, threads, keep_checkpoints)
-    chosen = load_suite(suite, config)
+    chosen = load_suite(suite, request)
     from edgecd.errors import CheckFailed, require
 
     for module in ("torch", "transformers", "peft"):
@@ -85,7 +74,7 @@ def sweep(
     from edgecd.sweep.run import TABLE, run_sweep
 
     with Console(quiet) as console:
-        result = run_sweep(chosen, out, config, console.say, force)
+        result = run_sweep(chosen, out, request, console.say, force)
     table = out / TABLE
     show = sweep_json(result)
     print_result(as_json, show, lambda: typer.echo(table.read_text(encoding="utf-8")))

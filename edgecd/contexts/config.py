@@ -13,6 +13,7 @@ ADAPTERS = ("full", "lora")
 DISTILLERS = ("mend", "hypertuning", "gist")
 SEEDS = (13, 21, 42, 87, 100)  # of the paper's tests (arXiv 2403.06914)
 ATTENTION = "With --attention"
+QUERIES, BESIDE = "Tasks and queries", "Beside the runs"
 
 
 @dataclass(frozen=True)
@@ -202,17 +203,32 @@ class MetaTestConfig:
     """Every option of `edgecd meta-test` beside the runs and the folder.
 
     Each task is asked `limit` queries for each seed and each number of demonstrations in `shots`;
-    `matching` are numbers of positions. () and None stand for those of the runs.
+    `matching` are numbers of positions. () and None stand for those of the runs. Raises InputError
+    for a value out of its range.
     """
 
-    seeds: tuple[int, ...] = option(SEEDS, help="Of demonstrations and queries.")
-    limit: int = option(100, help="Queries of each task.", low=1)
-    shots: tuple[int, ...] = option((), help="Demonstrations: 16, or 4,8,16 (default: as trained).")
-    prompt_steps: int = option(100, help="Steps of prompt tuning beside; 0 leaves it out.", low=0)
-    matching: tuple[int, ...] = option(
-        (), help="Positions of contexts without training: 32,64 (default: as the runs)."
+    seeds: tuple[int, ...] = option(
+        SEEDS, group=QUERIES, low=0, help="Of demonstrations and queries."
     )
-    partition: str | None = option(None, help="Instead of the run's.")
-    split: str | None = option(None, help="Instead of the run's.")
-    data: str | None = option(None, help="Folder of the partition's data.")
-    device: str = option("auto", help="auto, cpu or cuda.")
+    limit: int = option(100, group=QUERIES, low=1, help="Queries of each task.")
+    shots: tuple[int, ...] = option(
+        (), group=QUERIES, low=0, help="Demonstrations: 16, or 4,8,16 (default: as trained)."
+    )
+    partition: str | None = option(None, group=QUERIES, path=True, help="Instead of the run's.")
+    split: str | None = option(None, group=QUERIES, help="Instead of the run's.")
+    data: str | None = option(
+        None, group=QUERIES, path=True, help="Folder of the partition's data."
+    )
+    prompt_steps: int = option(
+        100, group=BESIDE, low=0, help="Steps of prompt tuning; 0 leaves it out."
+    )
+    matching: tuple[int, ...] = option(
+        (),
+        group=BESIDE,
+        low=1,
+        help="Positions of contexts without training: 32,64 (default: as the runs).",
+    )
+    device: str = like(TrainConfig, "device")
+
+    def __post_init__(self) -> None:
+        check_options(self)

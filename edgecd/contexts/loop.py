@@ -14,7 +14,7 @@ import torch
 from edgecd.contexts.loss import Episode, Weights, episode_loss
 from edgecd.lm.models import LanguageModel
 from edgecd.training.loop import set_rate
-from edgecd.training.state import restore_state, save_state, saved_step
+from edgecd.training.state import Reached, restore_state, save_state, saved_step
 from edgecd.training.student import trainable_state
 
 MONITORED = 20  # times in a stage, at most
@@ -81,10 +81,10 @@ def fit(
         log(line)
         if time.monotonic() - saved > max(SAVE_EVERY_S, saving_s / SAVING_SHARE):
             began = time.monotonic()
-            save_state(parameters, optimizer, folder, {"step": step + 1})
+            save_state(parameters, optimizer, folder, Reached(step + 1))
             saved, saving_s = time.monotonic(), time.monotonic() - began
         progress(step + 1, stage.steps)
-    save_state(parameters, optimizer, folder, {"step": stage.steps})
+    save_state(parameters, optimizer, folder, Reached(stage.steps))
     network.eval()
 
 

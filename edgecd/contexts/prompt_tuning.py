@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import random
 import shutil
 import time
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +27,8 @@ from edgecd.lm.scorer import make_scorer
 from edgecd.tasks.demonstrations import calibration_inputs, draw_demonstrations
 from edgecd.tasks.partition import Pair, pair_of
 from edgecd.tasks.task import load_task, read_split
-from edgecd.training.distil import PACKAGES
 from edgecd.training.folder import RUN, finished, forget_lost_steps, open_log, open_run
+from edgecd.training.record import FrozenModel, PromptRecord, run_json
 from edgecd.training.run import Reporter
 from edgecd.training.state import saved_step
 
@@ -80,16 +78,13 @@ def train_prompt(
     inputs = calibration_inputs(train, demonstrations, config.seed)
     context = calibrated(context, scorer, inputs)
     write_context(out / CONTEXT, context, "fp16")
-    run = {
-        "format": 1,
-        "status": "done",
-        **dataclasses.asdict(config),
-        "context": CONTEXT,
-        "language_model": {"name": lm.name, "fingerprint": context.facts.fingerprint},
-        "timings_s": {"total": time.monotonic() - began},
-        "peak_rss_bytes": peak_rss_bytes(),
-        "versions": {name: metadata.version(name) for name in PACKAGES},
-    }
+    record = PromptRecord(
+        context=CONTEXT,
+        language_model=FrozenModel(lm.name, context.facts.fingerprint),
+        timings_s={"total": time.monotonic() - began},
+        peak_rss_bytes=peak_rss_bytes(),
+    )
+    run = run_json(config, record)
     write_json(out / RUN, run)
     shutil.rmtree(out / "state", ignore_errors=True)
     return run

@@ -7,7 +7,6 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +30,8 @@ from edgecd.lm.models import (
 from edgecd.lm.past import model_fingerprint
 from edgecd.tasks.partition import Partition, load_partition
 from edgecd.training.account import Account
-from edgecd.training.distil import PACKAGES
 from edgecd.training.folder import RUN, finished, forget_lost_steps, open_log, open_run
+from edgecd.training.record import DistillerRecord, FrozenModel, run_json
 from edgecd.training.run import Reporter
 from edgecd.training.state import save_tensors, saved_step
 from edgecd.training.student import add_adapter, load_trainable, trainable_state
@@ -96,23 +95,18 @@ def train_distiller(
     stages = make_stages(config, partition, passages, lm.text_tokenizer)
     _run_stages(network, lm, stages, config, out, reporter, account)
     save_tensors(trainable_state(network), out / DISTILLER)
-    run = {
-        "format": 1,
-        "status": "done",
-        **dataclasses.asdict(config),
-        "partition_name": partition.name,
-        "train_tasks": [task.name for task in partition.train],
-        "test_tasks": [task.name for task in partition.test],
-        "language_model": {"name": lm.name, "fingerprint": model_fingerprint(lm.model)},
-        "parameters": frozen,
-        "trainable_parameters": trainable,
-        "timings_s": {
-            **{name: phase["seconds"] for name, phase in account.phases.items()},
-            "total": account.seconds,
-        },
-        **account.highest(),
-        "versions": {name: metadata.version(name) for name in PACKAGES},
-    }
+    spent = {name: phase.seconds for name, phase in account.phases.items()}
+    record = DistillerRecord(
+        partition_name=partition.name,
+        train_tasks=tuple(task.name for task in partition.train),
+        test_tasks=tuple(task.name for task in partition.test),
+        language_model=FrozenModel(lm.name, model_fingerprint(lm.model)),
+        parameters=frozen,
+        trainable_parameters=trainable,
+        timings_s={**spent, "total": account.seconds},
+        peaks=account.highest(),
+    )
+    run = run_json(config, record)
     write_json(out / RUN, run)
     shutil.rmtree(state, ignore_errors=True)
     return run

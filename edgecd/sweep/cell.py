@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgecd.formats.record import from_json
-from edgecd.host.cost import Memory, Phase, Seconds
+from edgecd.host.cost import Memory, Seconds
 from edgecd.host.processes import end_with_parent, run_spec
 from edgecd.sweep.record import CellResult, CellSpec, SetAnswers, result_json
 from edgecd.sweep.suite import Cell
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from edgecd.tasks.demonstrations import Demonstrations
     from edgecd.tasks.evaluation import EvalSet
     from edgecd.tasks.task import Task
-    from edgecd.training.account import Account
     from edgecd.training.run import Reporter
 
 
@@ -57,21 +56,23 @@ def _score(cell: Cell, config: TrainConfig, folder: Path) -> CellResult:
     from edgecd.lm.models import pick_device
     from edgecd.tasks.task import load_task
     from edgecd.training.account import Account
-    from edgecd.training.distil import choose_examples, score_all
+    from edgecd.training.distil import score_all
+    from edgecd.training.examples import choose_examples
+    from edgecd.training.run import Session
 
     task = load_task(config.task, config.pattern)
     device = pick_device(config.device)
     account = Account(folder / "account.json", device, time.monotonic())
     reporter = _reporter()
     examples = choose_examples(task, config, reporter.say)
-    targets = score_all(task, config, examples, device, folder, reporter, account)
-    scoring = _phase(account, "scoring")
+    targets = score_all(Session(task, config, device, folder, reporter, account), examples)
+    scoring = account.phase_cost("scoring")
     return CellResult(
         seconds=Seconds(scoring=scoring.seconds, total=account.seconds),
         memory=Memory(
             scoring_peak_rss_bytes=scoring.peak_rss_bytes,
             scoring_peak_gpu_bytes=scoring.peak_gpu_bytes,
-            **account.highest(),
+            **dataclasses.asdict(account.highest()),
         ),
         examples=len(targets.by_id) + len(targets.heldout),
     )
@@ -107,7 +108,7 @@ def _prompt(cell: Cell, config: TrainConfig, folder: Path) -> CellResult:
     reference, plain = scores[: len(pool)], scores[len(pool) :]
     head_start = metrics.label_calibration(reference if len(pool) else plain)
     calibrated = metrics.calibrate_labels(plain, head_start)
-    evaluation = _phase(account, "evaluation")
+    evaluation = account.phase_cost("evaluation")
     return CellResult(
         sets=_answers(sets, calibrated, task.labels),
         sets_uncalibrated=_answers(sets, plain, task.labels),
@@ -116,7 +117,7 @@ def _prompt(cell: Cell, config: TrainConfig, folder: Path) -> CellResult:
             loaded_rss_bytes=loaded,
             evaluation_peak_rss_bytes=evaluation.peak_rss_bytes,
             evaluation_peak_gpu_bytes=evaluation.peak_gpu_bytes,
-            **account.highest(),
+            **dataclasses.asdict(account.highest()),
         ),
     )
 
@@ -219,11 +220,6 @@ def _answers(
             tuple(expected),
         )
     return answers
-
-
-def _phase(account: Account, name: str) -> Phase:
-    """What a phase of the account cost; nothing when there was no need for it."""
-    return from_json(Phase, account.phases.get(name, {}), name)
 
 
 def _reporter() -> Reporter:

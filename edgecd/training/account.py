@@ -2,36 +2,48 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from edgecd.files import read_json, write_json
+from edgecd.formats.record import from_json, to_json
+from edgecd.host.cost import Phase
 from edgecd.host.memory import peak_rss_bytes, reset_peak_rss
+from edgecd.training.record import Peaks
 
 SAVE_EVERY_S = 5.0
-RSS, GPU = "peak_rss_bytes", "peak_gpu_bytes"
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """The account of earlier sessions as its file holds it."""
+
+    seconds: float = 0.0
+    highest: Peaks = field(default_factory=Peaks)
+    phases: Mapping[str, Phase] = field(default_factory=dict)
 
 
 class Account:
     """Phases of a run, kept in a JSON file so that a killed run still knows what it spent.
 
-    A phase has `seconds`, `peak_rss_bytes` (None where the system cannot tell one phase's peak
-    from another's) and `peak_gpu_bytes` (None without CUDA). Phases do not overlap.
+    Phases do not overlap. `began` is when this session did, on the monotonic clock. Raises
+    InputError for a file that holds something else.
     """
 
     def __init__(self, path: Path, device: torch.device, began: float) -> None:
         self._path = path
         self._cuda = device.type == "cuda"
         self._began = began
-        kept = read_json(path) if path.exists() else {}
-        self._earlier_s: float = kept.get("seconds", 0.0)
-        self._highest: dict[str, Any] = kept.get("highest", {})
-        self.phases: dict[str, dict[str, Any]] = kept.get("phases", {})
+        kept = from_json(_Kept, read_json(path), str(path)) if path.exists() else _Kept()
+        self._earlier_s = kept.seconds
+        self._highest = kept.highest
+        self.phases: dict[str, Phase] = dict(kept.phases)
         self._update: Callable[[], None] = lambda: None
         self._saved = time.monotonic()
 
@@ -42,16 +54,19 @@ class Account:
         separate = reset_peak_rss()
         if self._cuda:
             torch.cuda.reset_peak_memory_stats()
-        earlier = self.phases.get(name, {})
+        earlier = self.phase_cost(name)
         began = time.monotonic()
 
         def update() -> None:
             if counts():
-                peaks = self._peaks() if separate else {**self._peaks(), RSS: None}
-                self.phases[name] = {
-                    "seconds": earlier.get("seconds", 0.0) + time.monotonic() - began,
-                    **_higher(earlier, peaks),
-                }
+                peaks = self._peaks()
+                if not separate:
+                    peaks = dataclasses.replace(peaks, peak_rss_bytes=None)
+                self.phases[name] = Phase(
+                    earlier.seconds + time.monotonic() - began,
+                    _highest(earlier.peak_rss_bytes, peaks.peak_rss_bytes),
+                    _highest(earlier.peak_gpu_bytes, peaks.peak_gpu_bytes),
+                )
 
         self._update = update
         try:
@@ -59,6 +74,10 @@ class Account:
         finally:
             self.save()
             self._update = lambda: None
+
+    def phase_cost(self, name: str) -> Phase:
+        """What a phase cost so far; nothing when there was no need for it."""
+        return self.phases.get(name, Phase())
 
     def tick(self) -> None:
         """Save now and then; cheap enough for every step."""
@@ -69,8 +88,7 @@ class Account:
         """Write what was spent so far."""
         self._update()
         self._peaks()
-        kept = {"seconds": self.seconds, "highest": self._highest, "phases": self.phases}
-        write_json(self._path, kept)
+        write_json(self._path, to_json(_Kept(self.seconds, self._highest, self.phases)))
         self._saved = time.monotonic()
 
     @property
@@ -78,19 +96,21 @@ class Account:
         """Of all sessions, this one included."""
         return self._earlier_s + time.monotonic() - self._began
 
-    def highest(self) -> dict[str, Any]:
-        """`peak_rss_bytes` and `peak_gpu_bytes` of everything so far."""
+    def highest(self) -> Peaks:
+        """The highest of everything so far."""
         self._peaks()
         return self._highest
 
-    def _peaks(self) -> dict[str, Any]:
+    def _peaks(self) -> Peaks:
         """The peaks since the last reset, which also count among the highest."""
         gpu = torch.cuda.max_memory_allocated() if self._cuda else None
-        peaks = {RSS: peak_rss_bytes(), GPU: gpu}
-        self._highest = _higher(self._highest, peaks)
+        peaks = Peaks(peak_rss_bytes(), gpu)
+        self._highest = Peaks(
+            _highest(self._highest.peak_rss_bytes, peaks.peak_rss_bytes),
+            _highest(self._highest.peak_gpu_bytes, peaks.peak_gpu_bytes),
+        )
         return peaks
 
 
-def _higher(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    both = {key: [v[key] for v in (one, other) if v.get(key) is not None] for key in (RSS, GPU)}
-    return {key: max(values, default=None) for key, values in both.items()}
+def _highest(*values: int | None) -> int | None:
+    return max((value for value in values if value is not None), default=None)

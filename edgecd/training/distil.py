@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import gc
-import random
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +15,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edgecd.errors import InputError
-from edgecd.files import fingerprint, write_json
+from edgecd.files import write_json
+from edgecd.formats.record import to_json
 from edgecd.host.memory import rss_bytes
+from edgecd.lm.checkpoint import Checkpoint
 from edgecd.lm.fold import fold
 from edgecd.lm.models import (
     check_words,
@@ -28,57 +27,51 @@ from edgecd.lm.models import (
     pick_device,
     pick_dtype,
 )
-from edgecd.lm.rows import classifier_logits
 from edgecd.lm.scorer import DeferredScorer
 from edgecd.lm.scores import average, score_examples
 from edgecd.tasks import metrics
-from edgecd.tasks.demonstrations import (
-    Demonstrations,
-    draw_demonstrations,
-    example_line,
-    write_demonstrations,
-    write_lines,
-)
+from edgecd.tasks.answerer import Answerer
 from edgecd.tasks.encoding import encode_prompt, label_token_ids
-from edgecd.tasks.task import Example, Task, load_task, read_split
-from edgecd.training import student as students
+from edgecd.tasks.task import Example, load_task
 from edgecd.training.account import Account
 from edgecd.training.config import TrainConfig
+from edgecd.training.examples import Examples, choose_examples, write_examples
 from edgecd.training.folder import RUN, finished, forget_lost_steps, open_log, open_run
 from edgecd.training.loop import Item, Outcome, Schedule, divergence, fit
-from edgecd.training.run import Reporter
+from edgecd.training.record import (
+    HeldOutMetrics,
+    StudentMemory,
+    StudentRecord,
+    StudentSeconds,
+    TaskRecord,
+    run_json,
+)
+from edgecd.training.run import Reporter, Session
 from edgecd.training.state import saved_step
+from edgecd.training.student import (
+    add_adapter,
+    add_start,
+    check_student,
+    merge,
+    save_checkpoint,
+)
 
-HELDOUT = "heldout.jsonl"
-PACKAGES = ("edgecd", "torch", "transformers", "peft", "tokenizers", "numpy")
-MONITOR = 128
 SCORING_BATCH = {"cpu": 8, "cuda": 64}
 
 
 @dataclass(frozen=True)
-class Examples:
-    """The task's examples in their roles; no example has two roles.
+class TrainedStudent:
+    """A trained and merged student, and what it came to.
 
-    `draws` are demonstration sets; `transfer` is what the student trains on, `monitor` decides
-    when to stop (neither needs labels), `heldout` is for evaluation and the export's gate.
+    `loaded_bytes` (resident, GPU) are those with the student loaded and nothing trained yet.
     """
-
-    draws: tuple[Demonstrations, ...]
-    transfer: tuple[Example, ...]
-    monitor: tuple[Example, ...]
-    heldout: tuple[Example, ...]
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A trained and merged student, and what it came to."""
 
     model: Any
     tokenizer: Any
     outcome: Outcome
     trainable: int
-    loaded: dict[str, int | None]  # memory with the student loaded and nothing trained yet
-    figures: dict[str, Any]
+    loaded_bytes: tuple[int | None, int | None]
+    metrics: HeldOutMetrics
 
 
 @dataclass(frozen=True)
@@ -102,7 +95,7 @@ def train(
     began = time.monotonic()
     task = load_task(config.task, config.pattern)
     device = pick_device(config.device)
-    students.check_student(config.student, task.template, config.adapter)
+    check_student(config.student, task.template, config.adapter)
     if config.method == "cd":
         check_words(config.teacher, task.template)
     examples = choose_examples(task, config, reporter.say)
@@ -110,109 +103,45 @@ def train(
     done = finished(out, reporter.say)
     if done is not None:
         return done
-    _write_examples(out, examples)
+    write_examples(out, examples)
     (out / "state").mkdir(exist_ok=True)
     account = Account(out / "state" / "account.json", device, began)
-    targets = None
-    if config.method == "cd":
-        targets = score_all(task, config, examples, device, out, reporter, account)
-    trained = train_student(task, config, examples, targets, device, out, reporter, account)
-    students.save_checkpoint(trained.model, trained.tokenizer, out / "checkpoint")
-    scoring, training = account.phases.get("scoring", {}), account.phases["training"]
-    run = {
-        "format": 1,
-        "status": "done",
-        **dataclasses.asdict(config),
-        "task": {
-            "name": task.name,
-            "template": task.template.text,
-            "labels": dict(task.template.verbalizer),
-            "source": task.source,
-        },
-        "epochs": config.resolved_epochs,
-        "lr": config.resolved_lr,
-        "fingerprints": {
-            "demonstrations": fingerprint([[e.id, dict(e.fields)] for e in examples.draws[0]]),
-            "data": fingerprint([[e.id, dict(e.fields)] for e in examples.transfer]),
-            "scores": list(targets.fingerprints) if targets else [],
-        },
-        "examples": {
-            "transfer": len(examples.transfer),
-            "monitor": len(examples.monitor),
-            "heldout": len(examples.heldout),
-        },
-        "metrics": trained.figures,
-        "steps": trained.outcome.steps,
-        "best_step": trained.outcome.best_step,
-        "parameters": sum(p.numel() for p in trained.model.parameters()),
-        "trainable_parameters": trained.trainable,
-        "timings_s": {
-            "scoring": scoring.get("seconds", 0.0),
-            "training": training["seconds"],
-            "total": account.seconds,
-        },
-        "memory": {
-            **trained.loaded,
-            "training_peak_rss_bytes": training["peak_rss_bytes"],
-            "training_peak_gpu_bytes": training["peak_gpu_bytes"],
-            "scoring_peak_rss_bytes": scoring.get("peak_rss_bytes"),
-            "scoring_peak_gpu_bytes": scoring.get("peak_gpu_bytes"),
-        },
-        **account.highest(),
-        "versions": {name: metadata.version(name) for name in PACKAGES},
-    }
+    session = Session(task, config, device, out, reporter, account)
+    targets = score_all(session, examples) if config.method == "cd" else None
+    trained = train_student(session, examples, targets)
+    save_checkpoint(trained.model, trained.tokenizer, out / "checkpoint")
+    scoring, training = account.phase_cost("scoring"), account.phase_cost("training")
+    record = StudentRecord(
+        task=TaskRecord.of(task),
+        epochs=config.resolved_epochs,
+        lr=config.resolved_lr,
+        fingerprints=examples.fingerprints(targets.fingerprints if targets else ()),
+        examples=examples.counts,
+        metrics=trained.metrics,
+        steps=trained.outcome.steps,
+        best_step=trained.outcome.best_step,
+        parameters=sum(p.numel() for p in trained.model.parameters()),
+        trainable_parameters=trained.trainable,
+        timings_s=StudentSeconds(scoring.seconds, training.seconds, account.seconds),
+        memory=StudentMemory.of(trained.loaded_bytes, training, scoring),
+        peaks=account.highest(),
+    )
+    run = run_json(config, record)
     write_json(out / RUN, run)
     shutil.rmtree(out / "state", ignore_errors=True)
     return run
 
 
-def choose_examples(task: Task, config: TrainConfig, say: Callable[[str], None]) -> Examples:
-    """Draw demonstrations, transfer, monitor and held-out examples, seeded, without overlap."""
-    train_split = read_split(task, "train")
-    say(train_split.say("train"))
-    held_name = next((name for name in ("validation", "test") if name in task.data), None)
-    if held_name is None:
-        raise InputError(
-            f"task {task.name!r} has neither a validation nor a test split: add one to [data] in "
-            f"{task.source}, so that the student can be checked"
-        )
-    held = read_split(task, held_name, config.heldout)
-    say(held.say(held_name))
-    draws = tuple(
-        draw_demonstrations(train_split.examples, task.labels, config.shots, config.seed, draw)
-        for draw in range(config.context_draws)
-    )
-    shown = {example.id for draw in draws for example in draw}
-    rest = [example for example in train_split.examples if example.id not in shown]
-    random.Random(f"edgecd transfer {config.seed}").shuffle(rest)
-    monitor_size = min(MONITOR, len(rest) // 8)
-    transfer = rest[: max(0, min(config.transfer, len(rest) - monitor_size))]
-    monitor = rest[len(transfer) : len(transfer) + monitor_size]
-    if config.method == "cd" and not transfer:
-        raise InputError(
-            f"no examples are left to distil on: the train split has {len(train_split.examples)} "
-            f"and {len(shown)} are demonstrations"
-        )
-    return Examples(draws, tuple(transfer), tuple(monitor), held.examples)
-
-
-def score_all(
-    task: Task,
-    config: TrainConfig,
-    examples: Examples,
-    device: torch.device,
-    out: Path,
-    reporter: Reporter,
-    account: Account,
-) -> Targets:
+def score_all(session: Session, examples: Examples) -> Targets:
     """Score every role under every demonstration draw; the teacher is loaded if scores are missing.
 
     Its time and memory are the phase `scoring` of the account, which is not there when every
     score was cached.
     """
+    config, device, account = session.config, session.device, session.account
     files = find_model(config.teacher, device, pick_dtype(config.dtype, device))
-    scorer = DeferredScorer(files, task.template)
-    folder = Path(config.scores) if config.scores else out / "scores"
+    scorer = DeferredScorer(files, session.task.template)
+    folder = Path(config.scores) if config.scores else session.out / "scores"
     folder.mkdir(parents=True, exist_ok=True)
     # Ids are unique within a split only: held-out ones get a mark of their own.
     held = [dataclasses.replace(e, id=f"heldout/{e.id}") for e in examples.heldout]
@@ -221,12 +150,6 @@ def score_all(
     calibrated, plain, marks = [], [], []
     with account.phase("scoring", counts=lambda: scorer.is_loaded):
         for number, shots in enumerate(examples.draws, start=1):
-            what = f"teacher scores ({number}/{len(examples.draws)})"
-
-            def progress(done: int, total: int, what: str = what) -> None:
-                account.tick()
-                reporter.progress(what, done, total)
-
             scores, shortened = score_examples(
                 scorer,
                 shots,
@@ -234,10 +157,12 @@ def score_all(
                 config.max_length,
                 folder,
                 SCORING_BATCH[device.type],
-                progress,
+                session.progress(f"teacher scores ({number}/{len(examples.draws)})"),
             )
             if shortened and number == 1:
-                reporter.say(f"{shortened} of {len(everything)} inputs were shortened to fit")
+                session.reporter.say(
+                    f"{shortened} of {len(everything)} inputs were shortened to fit"
+                )
             table = scores.log_probabilities
             plain.append(table)
             if config.calibrate:
@@ -253,32 +178,22 @@ def score_all(
     return Targets(by_id, table[split_at:], average(plain)[split_at:], tuple(marks))
 
 
-def train_student(
-    task: Task,
-    config: TrainConfig,
-    examples: Examples,
-    targets: Targets | None,
-    device: torch.device,
-    out: Path,
-    reporter: Reporter,
-    account: Account,
-) -> Trained:
+def train_student(session: Session, examples: Examples, targets: Targets | None) -> TrainedStudent:
     """Fold, adapt, train, merge and evaluate; with `head = "vocabulary"` fold last, as others do.
 
     The training alone is the phase `training` of the account.
     """
+    task, config, device, out = session.task, session.config, session.device, session.out
     lm = load_language_model(config.student, device, torch.float32)
     over_vocabulary = config.head == "vocabulary"
     classifier = fold(lm, task.template)
-    students.add_start(lm)
+    add_start(lm)
     pad_id = classifier.config.pad_token_id
     tokenizer = lm.text_tokenizer
     label_tokens = tuple(label_token_ids(tokenizer, task.template, lm.name).values())
     gc.collect()  # of the teacher, too
-    loaded = {
-        "loaded_rss_bytes": rss_bytes(),
-        "loaded_gpu_bytes": torch.cuda.memory_allocated() if device.type == "cuda" else None,
-    }
+    gpu = torch.cuda.memory_allocated() if device.type == "cuda" else None
+    loaded_bytes = (rss_bytes(), gpu)
 
     def ids(example: Example) -> list[int]:
         return encode_prompt(tokenizer, task.template, example.fields, config.max_length).ids
@@ -303,9 +218,9 @@ def train_student(
     monitor = [item(example, False) for example in examples.monitor] if targets else []
     torch.manual_seed(config.seed)  # LoRA starts from random matrices
     untrained = lm.model if over_vocabulary else classifier
-    training = students.add_adapter(untrained, config.adapter, config.lora_rank)
+    training = add_adapter(untrained, config.adapter, config.lora_rank)
     trainable = sum(p.numel() for p in training.parameters() if p.requires_grad)
-    reporter.say(
+    session.reporter.say(
         f"student: {trainable:,} of {sum(p.numel() for p in training.parameters()):,} parameters "
         f"train ({config.adapter}) on {len(items)} examples"
     )
@@ -322,51 +237,38 @@ def train_student(
     )
     forget_lost_steps(out, {"": saved_step(out / "state")})
     with open_log(out) as log:
-
-        def progress(done: int, total: int) -> None:
-            account.tick()
-            reporter.progress("training", done, total)
-
-        with account.phase("training"):
+        progress = session.progress("training")
+        with session.account.phase("training"):
             outcome = fit(training, items, monitor, schedule, pad_id, out / "state", log, progress)
         if config.adapter == "lora":
             training.save_pretrained(out / "adapter")
-        model = students.merge(training)
+        model = merge(training)
         if over_vocabulary:
             model = fold(replace(lm, model=model), task.template)
-        figures = evaluate(
-            model, [ids(e) for e in examples.heldout], examples.heldout, task, targets
-        )
-        log({"step": outcome.steps, "heldout": figures})
-    return Trained(model, lm.tokenizer, outcome, trainable, loaded, figures)
+        answerer = Checkpoint(model, tokenizer, task.template, config.max_length)
+        found = evaluate(answerer, examples.heldout, targets)
+        log({"step": outcome.steps, "heldout": to_json(found)})
+    return TrainedStudent(model, lm.tokenizer, outcome, trainable, loaded_bytes, found)
 
 
 def evaluate(
-    model: Any,
-    prompts: Sequence[Sequence[int]],
-    heldout: Sequence[Example],
-    task: Task,
-    targets: Targets | None,
-) -> dict[str, Any]:
-    """The held-out figures: student and teacher accuracy where labels are known, agreement."""
-    logits = classifier_logits(model, prompts)
+    answerer: Answerer, heldout: Sequence[Example], targets: Targets | None
+) -> HeldOutMetrics:
+    """The student's and the teacher's accuracy where labels are known, and how far they agree."""
+    logits = answerer.logits([example.fields for example in heldout])
     known = [place for place, example in enumerate(heldout) if example.label is not None]
-    truth = np.array([task.labels.index(str(heldout[place].label)) for place in known], dtype=int)
-    figures: dict[str, Any] = {"heldout_examples": len(heldout), "labelled": len(known)}
+    truth = [answerer.labels.index(str(heldout[place].label)) for place in known]
 
-    def accuracy(name: str, table: NDArray[np.float32]) -> None:
-        if known:
-            figures[name] = metrics.accuracy(table.argmax(-1)[known], truth)
+    def accuracy(table: NDArray[np.float32]) -> float | None:
+        return metrics.accuracy(table.argmax(-1)[known], truth) if known else None
 
-    accuracy("student_accuracy", logits)
-    if targets is not None:
-        accuracy("teacher_accuracy", targets.heldout)
-        accuracy("teacher_accuracy_uncalibrated", targets.heldout_uncalibrated)
-        figures["agreement"] = metrics.agreement(logits.argmax(-1), targets.heldout.argmax(-1))
-        figures["heldout_kl"] = divergence(logits, targets.heldout.tolist())
-    return figures
-
-
-def _write_examples(out: Path, examples: Examples) -> None:
-    write_demonstrations(out, examples.draws)
-    write_lines(out / HELDOUT, [example_line(example) for example in examples.heldout])
+    found = HeldOutMetrics(len(heldout), len(known), accuracy(logits))
+    if targets is None:
+        return found
+    return replace(
+        found,
+        teacher_accuracy=accuracy(targets.heldout),
+        teacher_accuracy_uncalibrated=accuracy(targets.heldout_uncalibrated),
+        agreement=metrics.agreement(logits.argmax(-1), targets.heldout.argmax(-1)),
+        heldout_kl=divergence(logits, targets.heldout.tolist()),
+    )

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,14 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 
-from edgecd.files import read_json
+from edgecd.formats.record import LeftOut, to_json
 from edgecd.lm.rows import classifier_logits, pad_rows
-from edgecd.training.state import restore_state, save_state, save_tensors
+from edgecd.training.state import Reached, read_state, restore_state, save_state, save_tensors
 from edgecd.training.student import load_trainable, trainable_state
 
 WARM_UP = 0.06
 SAVE_EVERY_S = 30.0
+BEST = "best.safetensors"
 # Activations of so many tokens are held at a time; processors gain nothing from more.
 PART_TOKENS = {"cpu": 256, "cuda": 8192}
 
@@ -56,6 +57,15 @@ class Outcome:
 
     steps: int
     best_step: int
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of the run's log: a step's loss, and what an evaluation after it found, in nats."""
+
+    step: int
+    loss: float
+    monitor_kl: LeftOut[float | None] = None
 
 
 def distillation_loss(
@@ -117,41 +127,39 @@ def fit(
     evaluate_every = max(1, math.ceil(per_epoch / 4))
     parameters = trainable_state(model)
     optimizer = torch.optim.AdamW(parameters.values(), lr=schedule.lr, weight_decay=0.0)
-    state: dict[str, Any] = {"step": 0, "best_step": 0, "best": 1e30, "bad": 0}
-    if (folder / "state.json").exists():
-        state = read_json(folder / "state.json")
-        restore_state(model, optimizer, folder, state["step"])
+    reached = read_state(folder)
+    if reached.step:
+        restore_state(model, optimizer, folder, reached.step)
     model.train()
     saved = time.monotonic()
-    stopped = bool(monitor) and state["bad"] >= schedule.patience
-    for step, batch in _batches(items, schedule, total, start=state["step"]):
+    stopped = bool(monitor) and reached.bad >= schedule.patience
+    for step, batch in _batches(items, schedule, total, start=reached.step):
         if stopped:
             break
         loss = _step(model, optimizer, batch, schedule, step, total, pad_id)
-        state["step"] = step + 1
-        line: dict[str, Any] = {"step": step + 1, "loss": loss}
+        reached = replace(reached, step=step + 1)
+        line = Line(step + 1, loss)
         if monitor and ((step + 1) % evaluate_every == 0 or step + 1 == total):
             logits = classifier_logits(model, [item.ids for item in monitor])
             value = divergence(logits, [item.target or () for item in monitor])
-            line["monitor_kl"] = value
-            better = value < state["best"]
-            state["bad"] = 0 if better else state["bad"] + 1
-            if better:
-                state |= {"best": value, "best_step": step + 1}
-                save_tensors(parameters, folder / "best.safetensors")
-            stopped = state["bad"] >= schedule.patience
+            line = replace(line, monitor_kl=value)
+            if value < reached.best:
+                reached = Reached(step + 1, step + 1, value)
+                save_tensors(parameters, folder / BEST)
+            else:
+                reached = replace(reached, bad=reached.bad + 1)
+            stopped = reached.bad >= schedule.patience
             saved = -math.inf
-        log(line)
+        log(to_json(line))
         if time.monotonic() - saved > SAVE_EVERY_S:
-            save_state(parameters, optimizer, folder, state)
+            save_state(parameters, optimizer, folder, reached)
             saved = time.monotonic()
         progress(step + 1, total)
-    save_state(parameters, optimizer, folder, state)
-    if monitor and (folder / "best.safetensors").exists():
-        load_trainable(model, load_file(folder / "best.safetensors"))
+    save_state(parameters, optimizer, folder, reached)
+    if monitor and (folder / BEST).exists():
+        load_trainable(model, load_file(folder / BEST))
     model.eval()
-    best = state["best_step"] if monitor else state["step"]
-    return Outcome(int(state["step"]), int(best))
+    return Outcome(reached.step, reached.best_step if monitor else reached.step)
 
 
 def divergence(logits: NDArray[np.float32], targets: Sequence[Sequence[float]]) -> float:

@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 
 from edgecd.files import read_json, write_json
+from edgecd.formats.record import LeftOut, from_json, to_json
 from edgecd.training.student import load_trainable, trainable_state
+
+STATE = "state.json"
+
+
+@dataclass(frozen=True)
+class Reached:
+    """How far a training is: the last step, and of its monitor the best one and its value.
+
+    `bad` counts the evaluations since the best one.
+    """
+
+    step: int = 0
+    best_step: LeftOut[int] = 0
+    best: LeftOut[float] = 1e30
+    bad: LeftOut[int] = 0
 
 
 def save_tensors(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
@@ -24,26 +40,34 @@ def save_state(
     parameters: Mapping[str, torch.Tensor],
     optimizer: torch.optim.Optimizer,
     folder: Path,
-    state: Mapping[str, Any],
+    reached: Reached,
 ) -> None:
-    """Write parameters and Adam's moments under the step's own name, then point to them."""
+    """Write parameters and Adam's moments under the step's own name, then point to them.
+
+    Older steps go.
+    """
     tensors = {f"parameter/{name}": value for name, value in parameters.items()}
     for name, value in parameters.items():
         for moment in ("exp_avg", "exp_avg_sq"):
             if value in optimizer.state:
                 tensors[f"{moment}/{name}"] = optimizer.state[value][moment]
-    name = f"step-{state['step']}.safetensors"
+    name = f"step-{reached.step}.safetensors"
     save_tensors(tensors, folder / name)
-    write_json(folder / "state.json", state)
+    write_json(folder / STATE, to_json(reached))
     for old in folder.glob("step-*.safetensors"):
         if old.name != name:
             old.unlink()
 
 
+def read_state(folder: Path) -> Reached:
+    """What is kept there; the very beginning when nothing is. InputError for something else."""
+    path = folder / STATE
+    return from_json(Reached, read_json(path), str(path)) if path.exists() else Reached()
+
+
 def saved_step(folder: Path) -> int:
     """The last step that is kept there; 0 when none is."""
-    path = folder / "state.json"
-    return int(read_json(path)["step"]) if path.exists() else 0
+    return read_state(folder).step
 
 
 def restore_state(

@@ -1,0 +1,91 @@
+"""The examples of a student's training in their roles, and the files that keep them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgecd.errors import InputError
+from edgecd.files import fingerprint
+from edgecd.tasks.demonstrations import (
+    Demonstrations,
+    draw_demonstrations,
+    example_line,
+    write_demonstrations,
+    write_lines,
+)
+from edgecd.tasks.task import Example, Task, read_split
+from edgecd.training.config import TrainConfig
+from edgecd.training.record import Counts, Fingerprints
+
+HELDOUT = "heldout.jsonl"
+MONITOR = 128
+
+
+@dataclass(frozen=True)
+class Examples:
+    """The task's examples in their roles; no example has two roles.
+
+    `draws` are demonstration sets; `transfer` is what the student trains on, `monitor` decides
+    when to stop (neither needs labels), `heldout` is for evaluation and the export's gate.
+    """
+
+    draws: tuple[Demonstrations, ...]
+    transfer: tuple[Example, ...]
+    monitor: tuple[Example, ...]
+    heldout: tuple[Example, ...]
+
+    @property
+    def counts(self) -> Counts:
+        """How many there are of each role."""
+        return Counts(len(self.transfer), len(self.monitor), len(self.heldout))
+
+    def fingerprints(self, scores: tuple[str, ...]) -> Fingerprints:
+        """What tells these examples from others, beside the marks of the teacher's `scores`."""
+
+        def of(examples: tuple[Example, ...]) -> str:
+            return fingerprint([[one.id, dict(one.fields)] for one in examples])
+
+        return Fingerprints(of(self.draws[0].examples), of(self.transfer), scores)
+
+
+def choose_examples(task: Task, config: TrainConfig, say: Callable[[str], None]) -> Examples:
+    """Draw demonstrations, transfer, monitor and held-out examples, seeded, without overlap.
+
+    `say` is told how many the splits hold. Raises InputError for a task without a split to check
+    the student on, or with too few examples.
+    """
+    train_split = read_split(task, "train")
+    say(train_split.say("train"))
+    held_name = next((name for name in ("validation", "test") if name in task.data), None)
+    if held_name is None:
+        raise InputError(
+            f"task {task.name!r} has neither a validation nor a test split: add one to [data] in "
+            f"{task.source}, so that the student can be checked"
+        )
+    held = read_split(task, held_name, config.heldout)
+    say(held.say(held_name))
+    draws = tuple(
+        draw_demonstrations(train_split.examples, task.labels, config.shots, config.seed, draw)
+        for draw in range(config.context_draws)
+    )
+    shown = {example.id for draw in draws for example in draw}
+    rest = [example for example in train_split.examples if example.id not in shown]
+    random.Random(f"edgecd transfer {config.seed}").shuffle(rest)
+    monitor_size = min(MONITOR, len(rest) // 8)
+    transfer = rest[: max(0, min(config.transfer, len(rest) - monitor_size))]
+    monitor = rest[len(transfer) : len(transfer) + monitor_size]
+    if config.method == "cd" and not transfer:
+        raise InputError(
+            f"no examples are left to distil on: the train split has {len(train_split.examples)} "
+            f"and {len(shown)} are demonstrations"
+        )
+    return Examples(draws, tuple(transfer), tuple(monitor), held.examples)
+
+
+def write_examples(out: Path, examples: Examples) -> None:
+    """Keep the demonstrations and the held-out examples in a run folder."""
+    write_demonstrations(out, examples.draws)
+    write_lines(out / HELDOUT, [example_line(example) for example in examples.heldout])

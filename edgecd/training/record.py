@@ -1,0 +1,165 @@
+"""What a training says of itself in `run.json`, beside the options that it was asked with."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any
+
+from edgecd.formats.record import Inline, LeftOut, to_json
+from edgecd.host.cost import Phase
+from edgecd.tasks.task import Task
+
+FORMAT = 1
+PACKAGES = ("edgecd", "torch", "transformers", "peft", "tokenizers", "numpy")
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """The highest memory in bytes; None where the system cannot tell, or without a GPU."""
+
+    peak_rss_bytes: int | None = None
+    peak_gpu_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class TaskRecord:
+    """The task that a student was trained for; `labels` maps each to its word."""
+
+    name: str
+    template: str
+    labels: Mapping[str, str]
+    source: str
+
+    @classmethod
+    def of(cls, task: Task) -> TaskRecord:
+        """A task as it is told."""
+        words = dict(task.template.verbalizer)
+        return cls(task.name, task.template.text, words, task.source)
+
+
+@dataclass(frozen=True)
+class Fingerprints:
+    """Hex SHA-256 of the first demonstrations, of the transfer set, and marks of the scores."""
+
+    demonstrations: str
+    data: str
+    scores: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many examples had each role."""
+
+    transfer: int
+    monitor: int
+    heldout: int
+
+
+@dataclass(frozen=True)
+class HeldOutMetrics:
+    """Of the held-out examples: accuracy where labels are known, and agreement with a teacher.
+
+    What cannot be told is left out. `heldout_kl` is in nats.
+    """
+
+    heldout_examples: int
+    labelled: int
+    student_accuracy: LeftOut[float | None] = None
+    teacher_accuracy: LeftOut[float | None] = None
+    teacher_accuracy_uncalibrated: LeftOut[float | None] = None
+    agreement: LeftOut[float | None] = None
+    heldout_kl: LeftOut[float | None] = None
+
+
+@dataclass(frozen=True)
+class StudentSeconds:
+    """Of both phases, and of all sessions of the run in all; no scoring where it was cached."""
+
+    scoring: float
+    training: float
+    total: float
+
+
+@dataclass(frozen=True)
+class StudentMemory:
+    """Bytes with the student loaded and nothing trained yet, and each phase's highest."""
+
+    loaded_rss_bytes: int | None
+    loaded_gpu_bytes: int | None
+    training_peak_rss_bytes: int | None
+    training_peak_gpu_bytes: int | None
+    scoring_peak_rss_bytes: int | None
+    scoring_peak_gpu_bytes: int | None
+
+    @classmethod
+    def of(
+        cls, loaded: tuple[int | None, int | None], training: Phase, scoring: Phase
+    ) -> StudentMemory:
+        """From (resident, GPU) bytes with the student loaded, and both phases."""
+        phases = (training, scoring)
+        return cls(*loaded, *(x for p in phases for x in (p.peak_rss_bytes, p.peak_gpu_bytes)))
+
+
+@dataclass(frozen=True)
+class StudentRecord:
+    """What the training of a student came to; `epochs` and `lr` as they were resolved."""
+
+    task: TaskRecord
+    epochs: float
+    lr: float
+    fingerprints: Fingerprints
+    examples: Counts
+    metrics: HeldOutMetrics
+    steps: int
+    best_step: int
+    parameters: int
+    trainable_parameters: int
+    timings_s: StudentSeconds
+    memory: StudentMemory
+    peaks: Inline[Peaks]
+
+
+@dataclass(frozen=True)
+class FrozenModel:
+    """A language model that did not train, by name and by its weights' fingerprint."""
+
+    name: str
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class DistillerRecord:
+    """What the training of a distiller came to; `timings_s` by stage, and in all."""
+
+    partition_name: str
+    train_tasks: tuple[str, ...]
+    test_tasks: tuple[str, ...]
+    language_model: FrozenModel
+    parameters: int
+    trainable_parameters: int
+    timings_s: Mapping[str, float]
+    peaks: Inline[Peaks]
+
+
+@dataclass(frozen=True)
+class PromptRecord:
+    """What prompt tuning came to: the `context` file's name in the run folder."""
+
+    context: str
+    language_model: FrozenModel
+    timings_s: Mapping[str, float]
+    peak_rss_bytes: int
+
+
+def run_json(config: Any, record: Any) -> dict[str, Any]:
+    """The whole run.json of a finished training: its options, then what it came to."""
+    return {
+        "format": FORMAT,
+        "status": "done",
+        **dataclasses.asdict(config),
+        **to_json(record),
+        "versions": {name: metadata.version(name) for name in PACKAGES},
+    }
