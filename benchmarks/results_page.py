@@ -1,18 +1,22 @@
 """Makes RESULTS.md from the reports and sweeps in results/: `python benchmarks/results_page.py`.
 
-Every figure comes from a `report.json`, a `sweep.json` or a `meta-test.json`; what the first paper
+Every number comes from a `report.json`, a `sweep.json` or a `meta-test.json`; what the first paper
 claims stands beside what was measured, whether it holds or not.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from edgecd.bench.report import cells
+from edgecd.bench.report.record import Report, Row, read_report
 from edgecd.contexts.meta_record import MetaTestResult, read_meta_test
 from edgecd.contexts.meta_table import meta_test_table
 from edgecd.files import read_json, write_text
+from edgecd.plotting.roles import TEACHER_CACHED
 
 HERE = Path(__file__).parent
 RESULTS, PAGE = HERE / "results", HERE / "RESULTS.md"
@@ -40,7 +44,7 @@ def results_page(folder: Path) -> str:
     for path in sorted(folder.rglob("meta-test.json")):
         parts += meta_test_section(read_meta_test(path), path.parent.relative_to(folder.parent))
     for path in sorted(folder.rglob("report.json")):
-        parts += report_section(read_json(path), path.parent.relative_to(folder.parent))
+        parts += report_section(read_report(path), path.parent.relative_to(folder.parent))
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
@@ -93,47 +97,46 @@ def meta_test_section(result: MetaTestResult, where: Path) -> Iterator[str]:
         yield f"![{figure.stem}]({where}/{figure.name})"
 
 
-def report_section(report: Mapping[str, Any], where: Path) -> Iterator[str]:
+def report_section(report: Report, where: Path) -> Iterator[str]:
     """The verdict of a report, the ratios, and sizes against the teacher's."""
-    yield f"## Benchmark {where.name}: {report['task']}"
-    yield f"[{where}/report.md]({where}/report.md). {report['verdict']}"
-    rows = report["rows"]
-    students = [row for row in rows if row["kind"] == "bundle" and row.get("faster_than")]
+    yield f"## Benchmark {where.name}: {report.task}"
+    yield f"[{where}/report.md]({where}/report.md). {report.verdict}"
+    students = [row for row in report.rows if row.kind == "bundle"]
     if not students:
         return
-    cells = []
-    for row in students:
-        rivals = row["faster_than"]
-        cells.append(
-            [
-                row["system"],
-                f"{row['accuracy']:.3f}",
-                *(_rival(rivals[what]) for what in ("cached", "naive")),
-                f"{row['disk_bytes'] / 1e6:.0f}",
-                f"{row['peak_rss_bytes'] / 1e6:.0f}",
-            ]
-        )
     yield table(
-        ["bundle", "accuracy", "faster than cached", "than naive", "disk MB", "memory MB"], cells
+        ["bundle", "accuracy", "faster than cached", "than naive", "disk MB", "memory MB"],
+        [
+            [
+                row.system,
+                cells.number(row.accuracy, 3),
+                cells.faster(report, row, "cached", named=True),
+                cells.faster(report, row, "naive", named=True),
+                cells.megabytes(row.disk_bytes),
+                cells.megabytes(row.peak_rss_bytes),
+            ]
+            for row in students
+        ],
     )
-    teachers = [row for row in rows if row["role"] == "teacher-icl-cached" and row["parameters"]]
-    smallest = min(students, key=lambda row: float(row["disk_bytes"]))
-    if teachers and smallest["parameters"]:
+    teachers = [row for row in report.rows if row.role == TEACHER_CACHED and row.parameters]
+    smallest = min(students, key=lambda row: row.disk_bytes or math.inf)
+    fewer = teachers and (teachers[0].parameters or 0) > (smallest.parameters or math.inf)
+    if fewer and smallest.disk_bytes:
         yield sizes(teachers[0], smallest)
 
 
-def sizes(teacher: Mapping[str, Any], student: Mapping[str, Any]) -> str:
+def sizes(teacher: Row, student: Row) -> str:
     """How much smaller the student is, and what the same ratios are for the OPT pair."""
-    half = 2 * teacher["parameters"]
-    cached, naive = teacher["tokens_per_query_mean"], teacher["context_tokens"]
-    tokens = student["tokens_per_query_mean"]
+    half = 2 * (teacher.parameters or 0)
+    cached, naive = teacher.tokens_per_query_mean or 0, teacher.context_tokens or 0
+    tokens, disk_bytes = student.tokens_per_query_mean or 1, student.disk_bytes or 1
     big, small = OPT_LAYERS.values()
     parameters = OPT_PARAMETERS["OPT-1.3B"] / OPT_PARAMETERS["OPT-125M"]
     return (
-        f"`{student['system']}` takes {student['disk_bytes'] / 1e6:.0f} MB on disk, "
-        f"{half / student['disk_bytes']:.1f} times less than the teacher's "
-        f"{teacher['parameters'] / 1e6:.0f} M parameters in fp16 ({half / 1e6:.0f} MB); it has "
-        f"{teacher['parameters'] / student['parameters']:.1f} times fewer parameters. For OPT-1.3B "
+        f"`{student.system}` takes {disk_bytes / 1e6:.0f} MB on disk, "
+        f"{half / disk_bytes:.1f} times less than the teacher's "
+        f"{half / 2e6:.0f} M parameters in fp16 ({half / 1e6:.0f} MB); it has "
+        f"{half / 2 / (student.parameters or 1):.1f} times fewer parameters. For OPT-1.3B "
         f"and OPT-125M: {parameters:.1f} times fewer parameters, {2 * parameters:.0f} times fewer "
         "bytes at 8 bits against fp16; multiplications in the decoder layers for a query of these "
         f"lengths: {big * cached / (small * tokens):.0f} times fewer than with a cached prompt, "
@@ -185,10 +188,6 @@ def _costs(rows: Sequence[Mapping[str, Any]]) -> Iterator[list[str]]:
             f"{row['peak_rss_bytes'] / 1e6:.0f}" if row["peak_rss_bytes"] else "-",
             f"{row['training_s']:.0f}",
         ]
-
-
-def _rival(one: Mapping[str, Any] | None) -> str:
-    return "-" if one is None else f"{one['ratio']:.1f}x ({one['system']})"
 
 
 if __name__ == "__main__":

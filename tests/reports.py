@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
+
+from edgecd.bench.report.record import Report, parse_report
 
 ROUNDS, CALLS, EXAMPLES = 3, 40, 1000
 REFERENCE = "teacher-icl-cached"
@@ -111,6 +114,11 @@ def synthetic_report(**changes: Any) -> dict[str, Any]:
         "notes": ["hans: 1000 of the 30000 labelled examples of its validation split."],
         **changes,
     }
+
+
+def read(report: dict[str, Any]) -> Report:
+    """The report as its readers take it, of which nothing is left of `report`."""
+    return parse_report(json.loads(json.dumps(report)))
 
 
 def small_report(**changes: Any) -> dict[str, Any]:

@@ -7,119 +7,126 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from edgecd.bench import peers
-from edgecd.bench.ledger import Kept
-from edgecd.bench.measure import PROMPT_MODELS, measure, run
-from edgecd.bench.plan import conversion_specs
+from edgecd.bench.exchange import Evaluation, Skipped, Spec, Timing, read_result
+from edgecd.bench.ledger import PROMPT_MODELS, Ledger, measure, run
+from edgecd.bench.plan import conversions
 from edgecd.bench.report.rows import Measured
-from edgecd.bench.systems.choose import System
+from edgecd.bench.systems.base import System
+from edgecd.formats.record import to_json
 from edgecd.host.machine import load_average
 
-EVALUATION = "evaluation"
+
+@dataclass(frozen=True)
+class Work:
+    """What there is to measure: systems, what each is asked, and where results and files go.
+
+    `folder` takes the files of converted systems, `progress` a line for people a step.
+    """
+
+    systems: Sequence[System]
+    specs: Mapping[str, Spec]
+    ledger: Ledger
+    folder: Path
+    rounds: int
+    progress: Callable[[str], None]
 
 
-def convert(
-    systems: Sequence[System],
-    specs: Mapping[str, Mapping[str, Any]],
-    kept: Kept,
-    folder: Path,
-    rounds: int,
-    progress: Callable[[str], None],
-) -> None:
+def convert(work: Work) -> None:
     """Make the files of the converted systems that have still something to be measured."""
-    parts = [EVALUATION, *_round_names(rounds)]
     waiting = [
         system
-        for system in systems
+        for system in work.systems
         if system.converted
-        and not (folder / system.name).is_dir()
-        and not _is_done(system, kept, parts)
+        and not (work.folder / system.name).is_dir()
+        and not work.ledger.is_done(system.name, work.rounds, system.accuracy_from is None)
     ]
-    for spec in conversion_specs(waiting, specs, folder):
-        names = list(spec["systems"])
-        progress(f"making the {spec['precision']} graphs of {', '.join(names)}")
-        threads = specs[names[0]]["threads"]
-        for name, why in measure(names[0], spec, threads, PROMPT_MODELS).items():
+    for asked in conversions(waiting, work.specs, work.folder):
+        names = list(asked.systems)
+        work.progress(f"making the {asked.precision} graphs of {', '.join(names)}")
+        threads = work.specs[names[0]].threads
+        reasons = measure(names[0], to_json(asked), threads, PROMPT_MODELS)
+        for name, why in reasons.items():
             if why is not None:
-                kept.write(name, EVALUATION, {"skipped": why})
+                work.ledger.keep_evaluation(name, Skipped(why))
     for system in waiting:
-        if system.kind != "peer":
-            continue
-        progress(f"converting the checkpoint for {system.name}")
-        threads = specs[system.name]["threads"]
-        shared = folder / ".shared"  # traces of the checkpoint, which take minutes
-        shared.mkdir(parents=True, exist_ok=True)
-        places = (system.model, str(folder / system.name))
-        words = (system.name, *places, str(threads), str(shared))
-        failure = run(peers.__name__, words, threads)
-        if failure is not None:
-            shutil.rmtree(folder / system.name, ignore_errors=True)
-            kept.write(system.name, EVALUATION, {"skipped": failure.splitlines()[-1].strip()})
+        if system.kind == "peer":
+            _convert_peer(work, system)
 
 
-def _is_done(system: System, kept: Kept, parts: Sequence[str]) -> bool:
-    found = {part: kept.read(system.name, part) for part in parts}
-    if any(result is not None and "skipped" in result for result in found.values()):
-        return True
-    needed = [part for part in parts if part != EVALUATION or system.accuracy_from is None]
-    return all(found[part] is not None for part in needed)
+def _convert_peer(work: Work, system: System) -> None:
+    work.progress(f"converting the checkpoint for {system.name}")
+    threads = work.specs[system.name].threads
+    shared = work.folder / ".shared"  # traces of the checkpoint, which take minutes
+    shared.mkdir(parents=True, exist_ok=True)
+    places = (system.model, str(work.folder / system.name))
+    failure = run(peers.__name__, (system.name, *places, str(threads), str(shared)), threads)
+    if failure is not None:
+        shutil.rmtree(work.folder / system.name, ignore_errors=True)
+        why = failure.splitlines()[-1].strip()
+        work.ledger.keep_evaluation(system.name, Skipped(why))
 
 
-def measure_all(
-    systems: Sequence[System],
-    specs: Mapping[str, Mapping[str, Any]],
-    kept: Kept,
-    folder: Path,
-    rounds: int,
-    progress: Callable[[str], None],
-) -> tuple[list[Measured], list[str]]:
+def measure_all(work: Work) -> tuple[list[Measured], list[str]]:
     """Every system's results, measured now or before, and what was left out and why."""
-
-    def result(system: System, part: str, words: str, **asked: Any) -> dict[str, Any]:
-        known = kept.read(system.name, part)
-        if known is not None:
-            return known
-        progress(f"{system.name}: {words}")
-        spec = {**specs[system.name], **asked}
-        if system.converted:
-            spec["folder"] = str(folder / system.name)
-        before = load_average()
-        found = measure(system.name, spec, spec["threads"])
-        found["load_average_before"] = before
-        kept.write(system.name, part, found)
-        return found
-
     skipped: dict[str, str] = {}
-    evaluations: dict[str, dict[str, Any]] = {}
+    evaluations: dict[str, Evaluation] = {}
     # Bundles first: they are quick, and what is wrong with them shows at once.
-    for system in sorted(systems, key=lambda one: one.kind != "bundle"):
-        if system.accuracy_from is not None and kept.read(system.name, EVALUATION) is None:
-            continue
-        found = result(system, EVALUATION, "evaluation", do="evaluate")
-        if "skipped" in found:
-            skipped[system.name] = found["skipped"]
-        else:
-            evaluations[system.name] = found
-    timed: dict[str, list[dict[str, Any]]] = {system.name: [] for system in systems}
-    for number, part in enumerate(_round_names(rounds), start=1):
-        for system in systems:
+    for system in sorted(work.systems, key=lambda one: one.kind != "bundle"):
+        if system.accuracy_from is None or work.ledger.evaluation(system.name) is not None:
+            answered = _evaluation(work, system)
+            if isinstance(answered, Skipped):
+                skipped[system.name] = answered.skipped
+            else:
+                evaluations[system.name] = answered
+    timed: dict[str, list[Timing]] = {system.name: [] for system in work.systems}
+    for number in range(1, work.rounds + 1):
+        for system in work.systems:
             if system.name in skipped:
                 continue
-            found = result(system, part, f"timed, round {number} of {rounds}", do="time")
-            if "skipped" in found:
-                skipped[system.name] = found["skipped"]
+            took = _timing(work, system, number)
+            if isinstance(took, Skipped):
+                skipped[system.name] = took.skipped
             else:
-                timed[system.name].append(found)
+                timed[system.name].append(took)
     measured = [
         Measured(system, timed[system.name], evaluations.get(system.name))
-        for system in systems
+        for system in work.systems
         if system.name not in skipped
     ]
     return measured, [f"{name} was left out: {why.rstrip('.')}." for name, why in skipped.items()]
 
 
-def _round_names(rounds: int) -> list[str]:
-    return [f"round-{number}" for number in range(1, rounds + 1)]
+def _evaluation(work: Work, system: System) -> Evaluation | Skipped:
+    """What is kept, or what a process answers now."""
+    known = work.ledger.evaluation(system.name)
+    if known is not None:
+        return known
+    work.progress(f"{system.name}: evaluation")
+    spec = replace(_spec(work, system), do="evaluate")
+    found = read_result(Evaluation, measure(system.name, to_json(spec), spec.threads), system.name)
+    work.ledger.keep_evaluation(system.name, found)
+    return found
+
+
+def _timing(work: Work, system: System, number: int) -> Timing | Skipped:
+    """What is kept of a round, or what a process takes now."""
+    known = work.ledger.timing(system.name, number)
+    if known is not None:
+        return known
+    work.progress(f"{system.name}: timed, round {number} of {work.rounds}")
+    spec = replace(_spec(work, system), do="time")
+    before = load_average()
+    found = read_result(Timing, measure(system.name, to_json(spec), spec.threads), system.name)
+    if isinstance(found, Timing):
+        found = replace(found, load_average_before=before)
+    work.ledger.keep_timing(system.name, number, found)
+    return found
+
+
+def _spec(work: Work, system: System) -> Spec:
+    folder = str(work.folder / system.name) if system.converted else None
+    return replace(work.specs[system.name], folder=folder)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgecd.bench.systems.choose import ONNX, TORCH, ZERO_SHOT, Prompts, System
+from edgecd.bench.config import BenchConfig
+from edgecd.bench.exchange import Conversion, ConvertedPrompt, Spec
+from edgecd.bench.systems.base import ONNX, TORCH, Demonstration, System
+from edgecd.bench.systems.choose import Prompts
 from edgecd.errors import InputError
-from edgecd.files import read_json
-from edgecd.formats.bundle import read_manifest
+from edgecd.plotting.roles import ZERO_SHOT
 from edgecd.tasks.demonstrations import (
     Demonstrations,
     calibration_inputs,
@@ -22,7 +24,6 @@ from edgecd.tasks.task import Task, read_split
 
 WARMUP_CALLS = {True: 1, False: 3}  # by whether the demonstrations are read for each query
 TIMED_CALLS = {True: 24, False: 90}
-FEW_SHOTS = (4, 8)
 # Accuracy after other demonstrations: on the first examples, calibrated on the first inputs.
 DRAW_EXAMPLES, DRAW_CALIBRATION = 100, 50
 # Of the task's own set, for prompts in PyTorch that onnxruntime has answered whole: they show that
@@ -44,27 +45,32 @@ class Shown:
     notes: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Conditions:
+    """What is the same for every system: tokens of a query at most, runtime options, rounds."""
+
+    max_length: int
+    provider: str
+    threads: int
+    dtype: str
+    rounds: int
+    latency_queries: int | None
+
+
 def choose_demonstrations(
-    task: Task,
-    bundle: Path,
-    run: Path | None,
-    given: Demonstrations | None,
-    shots: int | None,
-    few_shots: Sequence[int],
-    seed: int | None,
-    draws: int,
+    task: Task, config: BenchConfig, made: Mapping[str, Any], fewer: Sequence[int]
 ) -> Shown:
     """The run's own demonstrations, or a draw from the train split, and fewer of them.
 
-    Raises InputError for a task without a train split to draw from.
+    `made` is the run's `run.json` or the first bundle's provenance: its number of demonstrations
+    and its seed stand in for options that were not given. Raises InputError for a task without a
+    train split to draw from.
     """
-    made = read_manifest(bundle).provenance if run is None else read_json(run / "run.json")
-    seed = int(made.get("seed") or 0) if seed is None else seed
+    seed = int(made.get("seed") or 0) if config.seed is None else config.seed
     train = read_split(task, "train").examples if "train" in task.splits else ()
-    notes = []
-    main = given
-    if main is None and shots is None and run is not None:
-        main = read_demonstrations(run)
+    notes, main, shots = [], None, config.shots
+    if shots is None and config.run is not None:
+        main = read_demonstrations(Path(config.run))
     if main is None:
         shots = int(made.get("shots") or 0) if shots is None else shots
         main = draw_demonstrations(train, task.labels, shots, seed)
@@ -72,27 +78,21 @@ def choose_demonstrations(
             f"The {shots} demonstrations were drawn from the train split with seed {seed}: no run "
             "folder (--run) with its own was given."
         )
-    fewer = {
+    some = {
         number: draw_demonstrations(train, task.labels, number, seed)
-        for number in few_shots
+        for number in fewer
         if number < len(main)
     }
     others = [
         draw_demonstrations(train, task.labels, len(main), seed, draw)
-        for draw in range(1, draws if main else 1)
+        for draw in range(1, config.draws if main else 1)
     ]
-    calibration = calibration_inputs(
-        train, [*main, *(one for few in fewer.values() for one in few)], seed
-    )
+    shown = [*main, *(one for few in some.values() for one in few)]
+    calibration = calibration_inputs(train, shown, seed)
     if not calibration:
         notes.append("Prompts are not calibrated: the task has no train split to do it on.")
-    return Shown(
-        main,
-        {len(main): main, 0: Demonstrations(), **fewer},
-        tuple(others),
-        calibration,
-        tuple(notes),
-    )
+    by_number = {len(main): main, 0: Demonstrations(), **some}
+    return Shown(main, by_number, tuple(others), calibration, tuple(notes))
 
 
 def refuse_empty_prompts(prompts: Prompts) -> None:
@@ -109,68 +109,78 @@ def make_specs(
     task: Task,
     sets: Sequence[EvalSet],
     shown: Shown,
-    common: Mapping[str, Any],
-    rounds: int,
-    latency_queries: int | None,
-) -> dict[str, dict[str, Any]]:
-    """What each system's processes are asked (see `worker.work`), but for `do` and `folder`.
+    conditions: Conditions,
+) -> dict[str, Spec]:
+    """What each system's processes are asked, but for `do` and `folder`.
 
-    `common` holds `max_length`, `provider`, `threads` and `dtype`. Prompts with fewer shots are
-    evaluated on the task's own set alone, and those in PyTorch where onnxruntime has them, too, on
-    its first TORCH_EXAMPLES and with half the timed calls: they are there for their cost, and big
-    models are slow.
+    Prompts with fewer demonstrations are evaluated on the task's own set alone, and those in
+    PyTorch where onnxruntime has them, too, on its first TORCH_EXAMPLES and with half the timed
+    calls: they are there for their cost, and big models are slow.
     """
     elsewhere = any(system.kind == "icl" and system.runtime == ONNX for system in systems)
-    inputs = {one.name: [dict(fields) for fields in one.inputs] for one in sets}
+    inputs = {one.name: one.inputs for one in sets}
     main = inputs[sets[0].name]
     specs = {}
     for system in systems:
-        naive = system.accuracy_from is not None
-        few = system.kind == "icl" and system.shots not in (0, len(shown.main))
-        again = elsewhere and system.kind == "icl" and system.runtime == TORCH
-        calls = latency_queries or TIMED_CALLS[naive] // (2 if again else 1)
+        naive, prompt = system.accuracy_from is not None, system.kind == "icl"
+        few = prompt and system.shots not in (0, len(shown.main))
+        again = elsewhere and prompt and system.runtime == TORCH
+        calls = conditions.latency_queries or TIMED_CALLS[naive] // (2 if again else 1)
+        each = -(-calls // conditions.rounds)
         calibration = shown.calibration[: len(shown.calibration) // (2 if few or again else 1)]
         own = {sets[0].name: main[:TORCH_EXAMPLES] if again else main}
-        specs[system.name] = {
-            **common,
-            "system": asdict(system),
-            "template": task.template.text,
-            "verbalizer": dict(task.template.verbalizer),
-            "shots": shown.by_number[system.shots].plain if system.kind == "icl" else [],
-            "queries": main[: max(1, -(-calls // rounds))],
-            "warmup": WARMUP_CALLS[naive],
-            "timed_calls": -(-calls // rounds),
-            "sets": own if few or again else inputs,
-            "calibration": [dict(fields) for fields in calibration] if system.kind == "icl" else [],
-            "draws": [] if few else [draw.plain for draw in shown.draws],
-            "draw_queries": main[:DRAW_EXAMPLES],
-            "draw_calibration": [dict(fields) for fields in shown.calibration[:DRAW_CALIBRATION]],
-        }
+        specs[system.name] = Spec(
+            system=system,
+            template=task.template.text,
+            verbalizer=task.template.verbalizer,
+            demonstrations=_plain(shown.by_number[system.shots]) if prompt else (),
+            max_length=conditions.max_length,
+            provider=conditions.provider,
+            threads=conditions.threads,
+            dtype=conditions.dtype,
+            queries=main[: max(1, each)],
+            warmup=WARMUP_CALLS[naive],
+            timed_calls=each,
+            sets=own if few or again else inputs,
+            calibration=calibration if prompt else (),
+            draws=() if few else tuple(map(_plain, shown.draws)),
+            draw_queries=main[:DRAW_EXAMPLES],
+            draw_calibration=shown.calibration[:DRAW_CALIBRATION],
+        )
     return specs
 
 
-def conversion_specs(
-    systems: Sequence[System], specs: Mapping[str, Mapping[str, Any]], folder: Path
-) -> list[dict[str, Any]]:
-    """A `prompt_models` spec for each language model whose prompts onnxruntime is to run.
+def conversions(
+    systems: Sequence[System], specs: Mapping[str, Spec], folder: Path
+) -> list[Conversion]:
+    """What to make for the prompts that onnxruntime is to run: one conversion a language model.
 
     And one more for no demonstrations: each takes memory for several copies of the weights.
     """
-    found: dict[tuple[str, bool], dict[str, Any]] = {}
+    together: dict[tuple[str, bool], list[System]] = {}
     for system in systems:
-        if system.kind != "icl" or not system.converted:
-            continue
-        spec = specs[system.name]
-        keys = ("template", "verbalizer", "max_length", "calibration")
-        one = found.setdefault(
-            (system.model, system.shots > 0),
-            {
-                **{key: spec[key] for key in keys},
-                "model": system.model,
-                "precision": system.precision,
-                "folder": str(folder),
-                "systems": {},
-            },
+        if system.kind == "icl" and system.converted:
+            together.setdefault((system.model, system.shots > 0), []).append(system)
+    found = []
+    for some in together.values():
+        spec = specs[some[0].name]
+        found.append(
+            Conversion(
+                model=some[0].model,
+                precision=str(some[0].precision),
+                template=spec.template,
+                verbalizer=spec.verbalizer,
+                max_length=spec.max_length,
+                calibration=spec.calibration,
+                folder=str(folder),
+                systems={
+                    system.name: ConvertedPrompt(specs[system.name].demonstrations, system.cached)
+                    for system in some
+                },
+            )
         )
-        one["systems"][system.name] = {"shots": spec["shots"], "cached": system.cached}
-    return list(found.values())
+    return found
+
+
+def _plain(demonstrations: Demonstrations) -> tuple[Demonstration, ...]:
+    return tuple(demonstrations.plain)

@@ -14,8 +14,6 @@ from edgecd.cli.options import (
     Quiet,
     Threads,
     app,
-    names,
-    numbers,
     print_result,
 )
 from edgecd.errors import InputError
@@ -87,49 +85,46 @@ def bench(
     if compare is not None:
         if bundles or out or task:
             raise InputError("--compare only reads two reports: leave out BUNDLES, --task, --out")
-        from edgecd.bench.report.compare import compare_reports
+        from edgecd.bench.report.compare import compare_reports, write_comparison
 
         changes = compare_reports(*compare)
         shown = (comparison_table(changes), *comparison_notes(changes))
-        print_result(as_json, changes, lambda: Console(quiet).show(*shown))
+        print_result(as_json, write_comparison(changes), lambda: Console(quiet).show(*shown))
         return
     if not bundles or task is None or out is None:
         raise InputError(
             "bench needs bundles, --task and --out to measure, or two reports with --compare A B"
         )
-    from edgecd.bench.plan import FEW_SHOTS
+    from edgecd.bench.config import BenchConfig
+    from edgecd.bench.report.record import write_report
     from edgecd.bench.report.write import REPORT_PAGE
     from edgecd.bench.run import bench as run_bench
-    from edgecd.tasks.task import load_task
 
+    config = BenchConfig(
+        task=task,
+        ood=tuple(ood or ()),
+        limit=limit,
+        split=split,
+        run=None if run is None else str(run),
+        teacher=teacher,
+        student=student,
+        shots=shots,
+        few_shots=few_shots,
+        draws=draws,
+        seed=seed,
+        baselines=baselines,
+        prompt_runtimes=prompt_runtimes,
+        peers=peers,
+        context=tuple(map(str, context or ())),
+        rounds=rounds,
+        latency_queries=latency_queries,
+        provider=provider,
+        threads=threads,
+    )
     with Console(quiet) as console:
-        report = run_bench(
-            bundles=bundles,
-            task=load_task(task),
-            out=out,
-            ood=[load_task(name) for name in ood or []],
-            teacher=teacher,
-            student_base=student,
-            shots=shots,
-            few_shots=FEW_SHOTS if few_shots is None else numbers("few-shots", few_shots),
-            draws=draws,
-            seed=seed,
-            run=run,
-            provider=provider,
-            threads=threads,
-            limit=limit,
-            split=split,
-            rounds=rounds,
-            prompt_runtimes=None if prompt_runtimes is None else names(prompt_runtimes),
-            peers=names(peers),
-            contexts=context or [],
-            latency_queries=latency_queries,
-            baselines=None if baselines in (None, "all") else names(baselines),
-            force=force,
-            progress=console.say,
-        )
+        report = run_bench(bundles, config, out, force, console.say)
     print_result(
         as_json,
-        report,
-        lambda: console.show(table(report), report["verdict"], f"report: {out / REPORT_PAGE}"),
+        write_report(report),
+        lambda: console.show(table(report), report.verdict, f"report: {out / REPORT_PAGE}"),
     )

@@ -15,13 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from edgecd.bench.report.markdown import table
+from edgecd.bench.report.record import parse_report
 from edgecd.bench.report.write import REPORT_PAGE
-from edgecd.bench.systems.choose import ONNX, TEACHER, ZERO_SHOT
+from edgecd.bench.systems.base import ONNX
 from edgecd.console import Console
 from edgecd.demo.model import demo_model
 from edgecd.errors import EdgecdError
 from edgecd.files import refuse_existing
 from edgecd.host.memory import peak_child_rss_bytes, peak_rss_bytes
+from edgecd.plotting.roles import TEACHER, ZERO_SHOT
 
 TRAIN = {
     "task": "tickets",
@@ -48,7 +50,7 @@ BENCH = {
 
 
 def run_demo(out: Path, force: bool, quiet: bool, console: Console) -> dict[str, Any]:
-    """Write `out`/run, two bundles and a report; returns their paths and the main figures.
+    """Write `out`/run, two bundles and a report; returns their paths and the main numbers.
 
     The same model is teacher and student: the teacher reads ten demonstrations before every
     message (its answers averaged over six such sets), the student reads none. Raises InputError
@@ -68,10 +70,12 @@ def run_demo(out: Path, force: bool, quiet: bool, console: Console) -> dict[str,
         limits = {"out": bundle, "max-flips": MAX_FLIPS[precision]}
         _edgecd("export", quiet, run, f"--{precision}", **limits)
     console.say("3/3 bench")
-    measured = _edgecd("bench", quiet, *bundles.values(), run=run, out=report, **models, **BENCH)
+    measured = parse_report(
+        _edgecd("bench", quiet, *bundles.values(), run=run, out=report, **models, **BENCH)
+    )
     console.show(
         table(measured),
-        measured["verdict"],
+        measured.verdict,
         f"report: {report / REPORT_PAGE}",
         f'try: edgecd predict {bundles["int8"]} "My new jacket broke, can I send it back?"',
     )

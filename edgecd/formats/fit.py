@@ -6,21 +6,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgecd.errors import InputError
-from edgecd.formats.bundle import MANIFEST, read_manifest
-from edgecd.formats.context import read_context
+from edgecd.formats.context import ContextFacts
+from edgecd.formats.manifest import MANIFEST, Manifest
 from edgecd.tasks.prompts import PromptTemplate
 from edgecd.tasks.task import Task
 
 
-def check_bundle(folder: Path, task: Task) -> None:
-    """Raise InputError when a bundle's labels or fields are not the task's."""
-    manifest = read_manifest(folder)
+def check_bundle(folder: Path, manifest: Manifest, task: Task) -> None:
+    """Raise InputError, naming the bundle, when its labels or fields are not the task's."""
     _check_task(str(folder / MANIFEST), manifest.labels, manifest.prompt, task)
 
 
-def check_context(file: Path, task: Task) -> None:
-    """Raise InputError when a context's labels or fields are not the task's."""
-    facts = read_context(file).facts
+def check_context(file: Path, facts: ContextFacts, task: Task) -> None:
+    """Raise InputError, naming the file, when the context's labels or fields are not the task's."""
     _check_task(str(file), facts.labels, facts.prompt, task)
 
 

@@ -39,6 +39,12 @@ class _Field:
         """The class of an inline record."""
         return _without_none(self.hint)[0]
 
+    @property
+    def needs_value(self) -> bool:
+        """Whether None is none of its values."""
+        inner, may_be_none = _without_none(self.hint)
+        return not may_be_none and inner is not Any
+
 
 def to_json(value: Any) -> Any:
     """A record, or a mapping or sequence of records, as objects and lists that JSON can hold."""
@@ -58,41 +64,46 @@ def to_json(value: Any) -> Any:
     return whole
 
 
-def from_json(kind: type[_Record], raw: Any, where: str) -> _Record:
+def from_json(kind: type[_Record], raw: Any, where: str, lenient: bool = False) -> _Record:
     """The record of class `kind` that a JSON object holds; `where` names the object in errors.
 
     A key that is missing takes its field's default. Raises InputError for one that has none, for a
-    key that is no field's, and for a value of another type than its field's.
+    key that is no field's, and for a value of another type than its field's. `lenient` is for what
+    another version wrote: keys that are no field's are passed over, and a null that its field does
+    not allow counts as missing.
     """
-    record: _Record = _whole(kind, raw, where)
+    record: _Record = _whole(kind, raw, where, lenient)
     return record
 
 
-def _whole(kind: Any, raw: Any, where: str) -> Any:
-    check_keys(strict.mapping(raw, where), set(_keys(kind)), where)
-    return _record(kind, raw, where)
+def _whole(kind: Any, raw: Any, where: str, lenient: bool) -> Any:
+    found = strict.mapping(raw, where)
+    if not lenient:
+        check_keys(found, set(_keys(kind)), where)
+    return _record(kind, found, where, lenient)
 
 
-def _record(kind: Any, raw: Mapping[str, Any], where: str) -> Any:
+def _record(kind: Any, raw: Mapping[str, Any], where: str, lenient: bool) -> Any:
     values: dict[str, Any] = {}
     for field in _fields(kind):
         if field.how == _INLINE:
             if not field.optional or not raw.keys().isdisjoint(_keys(field.inner)):
-                values[field.name] = _record(field.inner, raw, where)
-        elif field.name in raw:
-            values[field.name] = _value(field.hint, raw[field.name], f"{where}: {field.name}")
+                values[field.name] = _record(field.inner, raw, where, lenient)
+        elif field.name in raw and not (lenient and raw[field.name] is None and field.needs_value):
+            place = f"{where}: {field.name}"
+            values[field.name] = _value(field.hint, raw[field.name], place, lenient)
         elif not field.optional:
             raise InputError(f"{where}: {field.name!r} is missing")
     return kind(**values)
 
 
-def _value(hint: Any, value: Any, where: str) -> Any:
+def _value(hint: Any, value: Any, where: str, lenient: bool) -> Any:
     """A value of JSON as the type `hint`: Any, a scalar, a record, a tuple or a mapping of them."""
     inner, may_be_none = _without_none(hint)
     if inner is Any or (may_be_none and value is None):
         return value
     if dataclasses.is_dataclass(inner):
-        return _whole(inner, value, where)
+        return _whole(inner, value, where, lenient)
     parts = typing.get_args(inner)
     if typing.get_origin(inner) is tuple:
         if not isinstance(value, list | tuple):
@@ -100,10 +111,18 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         hints = [parts[0]] * len(value) if parts[-1] is Ellipsis else parts
         if len(hints) != len(value):
             raise InputError(f"{where} must be a list of {len(hints)}")
-        return tuple(_value(part, one, where) for part, one in zip(hints, value, strict=True))
+        return tuple(
+            _value(part, one, where, lenient) for part, one in zip(hints, value, strict=True)
+        )
+    if typing.get_origin(inner) is typing.Literal:
+        if value not in parts:
+            raise InputError(f"{where} = {value!r} is not one of {', '.join(map(repr, parts))}")
+        return value
     if parts:
         found = strict.mapping(value, where)
-        return {key: _value(parts[-1], one, f"{where}: {key}") for key, one in found.items()}
+        return {
+            key: _value(parts[-1], one, f"{where}: {key}", lenient) for key, one in found.items()
+        }
     known = (int, float) if inner is float else inner
     if not isinstance(value, known) or (isinstance(value, bool) and inner is not bool):
         raise InputError(f"{where} = {value!r} is not {inner.__name__}")

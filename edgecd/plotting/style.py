@@ -14,40 +14,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from edgecd.errors import require
 from edgecd.files import write_bytes
+from edgecd.plotting.roles import ROLES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# By role. Each has a contrast of 3 or more on white and on near-black, and the three that are
-# compared most (blue, orange, green) stay apart for colour-blind readers (after Okabe and Ito).
-COLORS: Mapping[str, str] = {
-    "teacher-icl": "#0072B2",
-    "teacher-icl-cached": "#2F8FE0",
-    "same-size-icl": "#B4530A",
-    "same-size-icl-cached": "#D97706",
-    "same-size-zero-shot": "#8C6D1F",
-    "pbft": "#9B59D0",
-    "student": "#00936B",
-    "mend": "#D6568E",
-    "prompt-tuning": "#7A8B2A",
-    "context": "#0F8B8D",
-    "peer": "#78828F",
-}
-# A second mark of the role, for readers who don't see its colour.
-MARKERS: Mapping[str, str] = {
-    "teacher-icl": "s",
-    "teacher-icl-cached": "D",
-    "same-size-icl": "^",
-    "same-size-icl-cached": "v",
-    "same-size-zero-shot": "P",
-    "pbft": "X",
-    "student": "o",
-    "mend": "*",
-    "prompt-tuning": "h",
-    "context": "<",
-    "peer": "p",
-}
+COLORS: Mapping[str, str] = {role.name: role.colour for role in ROLES}
+MARKERS: Mapping[str, str] = {role.name: role.marker for role in ROLES}
 INK, FAINT, PAPER = "#1f2730", "#d5dae0", "#ffffff"
 _STYLE: dict[str, Any] = {
     "font.family": "sans-serif",

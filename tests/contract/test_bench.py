@@ -8,8 +8,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +21,17 @@ transformers = pytest.importorskip("transformers")
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnx_ir")
 
-from edgecd.bench import passes  # noqa: E402
-from edgecd.bench.measure import WORKER, measure  # noqa: E402
+from edgecd.bench import passes, run  # noqa: E402
+from edgecd.bench.config import BenchConfig  # noqa: E402
+from edgecd.bench.ledger import WORKER, measure  # noqa: E402
+from edgecd.bench.report.record import write_report  # noqa: E402
 from edgecd.bench.run import bench  # noqa: E402
-from edgecd.bench.systems.choose import BASELINES  # noqa: E402
 from edgecd.bench.systems.prompt_models import START_TOKENS, make_prompt_models  # noqa: E402
 from edgecd.bench.worker import work  # noqa: E402
 from edgecd.errors import EdgecdError, InputError  # noqa: E402
 from edgecd.export.convert import export_run  # noqa: E402
+from edgecd.formats.bundle import read_manifest  # noqa: E402
+from edgecd.plotting.roles import BASELINES  # noqa: E402
 from edgecd.runtime.predictor import Predictor  # noqa: E402
 from edgecd.tasks.demonstrations import (  # noqa: E402
     calibration_inputs,
@@ -37,7 +40,6 @@ from edgecd.tasks.demonstrations import (  # noqa: E402
 )
 from edgecd.tasks.encoding import label_token_ids  # noqa: E402
 from edgecd.tasks.metrics import log_softmax  # noqa: E402
-from edgecd.tasks.prompts import PromptTemplate  # noqa: E402
 from edgecd.tasks.task import Task, load_task, read_split  # noqa: E402
 from tests import tiny  # noqa: E402
 
@@ -80,26 +82,32 @@ class World:
     run: Path
     bundle: Path
 
-    def options(self, **changes: Any) -> dict[str, Any]:
-        return {
-            "bundles": [self.bundle],
-            "task": self.task,
-            "ood": [self.other],
+    def options(self, bundles: Sequence[Path] = (), **changes: Any) -> dict[str, Any]:
+        asked = {
+            "task": self.task.source,
+            "ood": (self.other.source,),
             "teacher": str(self.teacher),
-            "student_base": str(self.base),
+            "student": str(self.base),
             "shots": SHOTS,
             "seed": SEED,
             "threads": 1,
             "dtype": "float32",
-            "few_shots": [2],
+            "few_shots": "2",
             "draws": 2,
             "rounds": 2,
             "latency_queries": 6,
             **changes,
         }
+        return {"bundles": bundles or [self.bundle], "config": BenchConfig(**asked)}
 
 
-def write_task(folder: Path, name: str, seed: int, labels: dict[str, str] = tiny.LABELS) -> Task:
+def write_task(
+    folder: Path,
+    name: str,
+    seed: int,
+    labels: dict[str, str] = tiny.LABELS,
+    template: str = tiny.TEMPLATE,
+) -> Task:
     for split, count in (("train", 32), ("validation", 24)):
         rows = tiny.examples(count, seed + len(split))
         flat = [{"id": row["id"], **row["fields"], "label": row["label"]} for row in rows]
@@ -107,7 +115,7 @@ def write_task(folder: Path, name: str, seed: int, labels: dict[str, str] = tiny
     words = ", ".join(f"{label} = {json.dumps(word)}" for label, word in labels.items())
     path = folder / f"{name}.toml"
     path.write_text(
-        f"name = {json.dumps(name)}\ntemplate = {json.dumps(tiny.TEMPLATE)}\n"
+        f"name = {json.dumps(name)}\ntemplate = {json.dumps(template)}\n"
         f"labels = {{ {words} }}\n[data]\n"
         f'train = "{name}/train.jsonl"\nvalidation = "{name}/validation.jsonl"\n'
     )
@@ -140,7 +148,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def report(world: World, out: Path) -> dict[str, Any]:
-    return bench(out=out, **world.options())
+    return write_report(bench(out=out, **world.options()))
 
 
 def row_of(report: dict[str, Any], name: str) -> dict[str, Any]:
@@ -172,6 +180,29 @@ def test_every_row_is_there_with_every_key(report: dict[str, Any], out: Path) ->
         assert low <= row["accuracy"] <= high
     assert json.loads((out / "report.json").read_text()) == report
     assert report["verdict"] in (out / "report.md").read_text()
+
+
+def test_the_report_tells_what_was_asked(world: World, report: dict[str, Any]) -> None:
+    asked = report["asked"]
+    assert asked["bundles"] == ["student-fp32"]
+    assert (asked["task"], asked["ood"]) == ("tiny-nli.toml", ["elsewhere.toml"])
+    assert (asked["teacher"], asked["shots"], asked["few_shots"]) == ("teacher", SHOTS, "2")
+    assert str(world.teacher.parent) not in json.dumps(report)
+
+
+def test_a_manifest_is_read_once(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+
+    def counted(folder: Path) -> Any:
+        read.append(folder)
+        return read_manifest(folder)
+
+    monkeypatch.setattr(run, "read_manifest", counted)
+    with pytest.raises(InputError, match="need demonstrations"):
+        bench(out=tmp_path / "out", **world.options(shots=0))
+    assert read == [world.bundle]
 
 
 NAIVE = ("teacher-icl", "teacher-icl-onnx-fp32", "same-size-icl", "same-size-icl-onnx-fp32")
@@ -316,7 +347,7 @@ def test_a_killed_benchmark_goes_on_with_what_is_missing(
     monkeypatch.setattr(passes, "measure", counted)
     (out / "systems" / "student-fp32" / "round-2.json").unlink()
     (out / "systems" / "same-size-zero-shot-onnx-fp32" / "evaluation.json").unlink()
-    again = bench(out=out, **world.options())
+    again = write_report(bench(out=out, **world.options()))
     zero_shot = "same-size-zero-shot-onnx-fp32"
     assert measured == [(zero_shot, "convert"), (zero_shot, "evaluate"), ("student-fp32", "time")]
     for row in report["rows"]:
@@ -348,8 +379,8 @@ def test_force_and_limit_and_a_naive_row_brings_its_cached_row(
     stored = tmp_path / "systems" / "student-fp32" / "evaluation.json"
     stored.parent.mkdir(parents=True)
     stored.write_text('{"fingerprint": "old"}')
-    options = world.options(baselines=[], limit=5, ood=[], force=True)
-    report = bench(out=tmp_path, **options)
+    options = world.options(baselines="none", limit=5, ood=())
+    report = write_report(bench(out=tmp_path, force=True, **options))
     assert row_of(report, "student-fp32")["examples"] == 5
     assert any("5 of the 24" in note for note in report["notes"])
     assert row_of(report, "student-fp32")["agreement_with_teacher"] is None
@@ -364,8 +395,8 @@ def test_a_prompt_that_does_not_fit_is_left_out_and_said(
         return work(spec) if program == WORKER else make_prompt_models(spec)
 
     monkeypatch.setattr(passes, "measure", here)
-    options = world.options(shots=28, baselines=["same-size-icl-cached"], ood=[], few_shots=[])
-    report = bench(out=tmp_path / "out", **options)
+    options = world.options(shots=28, baselines="same-size-icl-cached", ood=(), few_shots="none")
+    report = write_report(bench(out=tmp_path / "out", **options))
     assert [row["system"] for row in report["rows"]] == ["student-fp32"]
     for name in ("same-size-icl-cached", "same-size-icl-cached-onnx-fp32"):
         assert any(
@@ -401,7 +432,7 @@ def test_a_worker_does_not_outlive_the_benchmark(tmp_path: Path) -> None:
         "time.sleep(600)\n"
     )
     program = (
-        "from edgecd.bench.measure import measure\n"
+        "from edgecd.bench.ledger import measure\n"
         "measure('the-student', {}, 1, program='slow_worker')"
     )
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
@@ -431,8 +462,12 @@ def is_running(pid: int) -> bool:
 
 
 def test_a_model_that_is_not_there_is_named(world: World, tmp_path: Path) -> None:
-    options = world.options(teacher=str(tmp_path / "nowhere"), baselines=["teacher-icl-cached"])
-    options |= {"prompt_runtimes": ["torch"], "few_shots": []}
+    options = world.options(
+        teacher=str(tmp_path / "nowhere"),
+        baselines="teacher-icl-cached",
+        prompt_runtimes="torch",
+        few_shots="none",
+    )
     with pytest.raises(InputError, match=r"teacher-icl-cached(.|\n)*nowhere: no such folder"):
         bench(out=tmp_path / "out", **options)
     kept = tmp_path / "out" / "systems" / "student-fp32" / "evaluation.json"
@@ -441,21 +476,20 @@ def test_a_model_that_is_not_there_is_named(world: World, tmp_path: Path) -> Non
 
 def test_what_cannot_be_compared_is_refused(world: World, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    template = PromptTemplate(tiny.TEMPLATE, {"yes": " Yes", "no": " No"})
-    strange = replace(world.other, template=template)
-    with pytest.raises(InputError, match="--ood elsewhere: its labels"):
-        bench(out=out, **world.options(ood=[strange]))
+    strange = write_task(tmp_path, "strange", 4, {"yes": " Yes", "no": " No"}).source
+    with pytest.raises(InputError, match="--ood strange: its labels"):
+        bench(out=out, **world.options(ood=(strange,)))
     with pytest.raises(InputError, match=r"its labels.*not those of task"):
-        bench(out=out, **world.options(task=strange, ood=[]))
-    text = PromptTemplate("{text} True or False?\nAnswer:", tiny.LABELS)
+        bench(out=out, **world.options(task=strange, ood=()))
+    text = write_task(tmp_path, "text", 5, template="{text} True or False?\nAnswer:").source
     with pytest.raises(InputError, match="no field hypothesis, premise"):
-        bench(out=out, **world.options(ood=[replace(world.other, template=text)]))
+        bench(out=out, **world.options(ood=(text,)))
     with pytest.raises(InputError, match="two evaluation sets"):
-        bench(out=out, **world.options(ood=[world.other, world.other]))
+        bench(out=out, **world.options(ood=(world.other.source, world.other.source)))
     with pytest.raises(InputError, match="two systems"):
         bench(out=out, **world.options(bundles=[world.bundle, world.bundle]))
     with pytest.raises(InputError, match=r"unknown baseline.*did you mean 'teacher-icl'"):
-        bench(out=out, **world.options(baselines=["teacher-ic"]))
+        bench(out=out, **world.options(baselines="teacher-ic"))
     with pytest.raises(InputError, match="need demonstrations"):
         bench(out=out, **world.options(shots=0))
     assert not out.exists()

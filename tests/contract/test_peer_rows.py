@@ -9,7 +9,7 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,16 @@ pytest.importorskip("onnxruntime")
 pytest.importorskip("onnx_ir")
 
 from edgecd.bench import peers  # noqa: E402
+from edgecd.bench.exchange import Spec  # noqa: E402
 from edgecd.bench.peers import llamacpp  # noqa: E402
 from edgecd.bench.peers.__main__ import main  # noqa: E402
 from edgecd.bench.peers.checkpoint import load_classifier  # noqa: E402
-from edgecd.bench.worker import SkippedError  # noqa: E402
+from edgecd.bench.systems import bundle as bundle_system  # noqa: E402
+from edgecd.bench.systems import peer  # noqa: E402
+from edgecd.bench.systems.base import SkippedError, System  # noqa: E402
 from edgecd.errors import InputError  # noqa: E402
 from edgecd.export.convert import export_run  # noqa: E402
+from edgecd.formats.record import to_json  # noqa: E402
 from edgecd.runtime.predictor import Predictor  # noqa: E402
 from tests import tiny  # noqa: E402
 
@@ -46,16 +50,35 @@ class World:
     expected: np.ndarray
     work: Path
 
-    def spec(self, name: str, **changes: Any) -> dict[str, Any]:
-        system = {"runtime": name, "bundle": str(self.bundle)}
-        spec = {"system": system, "folder": str(self.folder(name)), "threads": 1, "provider": "cpu"}
-        return {**spec, **changes}
+    def spec(self, name: str, **changes: Any) -> Spec:
+        checkpoint, bundle = str(self.checkpoint), str(self.bundle)
+        system = System(name, "peer", "peer", checkpoint, None, runtime=name, bundle=bundle)
+        spec = Spec(
+            system=system,
+            template=tiny.TEMPLATE,
+            verbalizer=tiny.LABELS,
+            demonstrations=(),
+            max_length=64,
+            provider="cpu",
+            threads=1,
+            dtype="float32",
+            queries=(),
+            warmup=1,
+            timed_calls=1,
+            sets={},
+            calibration=(),
+            draws=(),
+            draw_queries=(),
+            draw_calibration=(),
+            folder=str(self.folder(name)),
+        )
+        return replace(spec, **changes)
 
     def folder(self, name: str) -> Path:
         """The prepared folder, made on first use."""
         folder = self.work / name
         if not folder.exists():
-            peers.prepare(name, self.checkpoint, folder, 1, self.work)
+            peer.prepare(name, self.checkpoint, folder, 1, self.work)
         return folder
 
 
@@ -79,32 +102,33 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 def test_a_peer_answers_as_pytorch_does(world: World, name: str) -> None:
-    loaded = peers.load(world.spec(name))
-    found = np.array(loaded.answer_all(INPUTS))
+    loaded = peer.load(world.spec(name))
+    found = loaded.answerer.logits(INPUTS)
     assert found.shape == (len(INPUTS), len(tiny.LABELS))
     assert np.isfinite(found).all()
     error = tiny.relative_error(found, world.expected)
     assert error < LARGEST_ERROR.get(name, LARGEST_INT8_ERROR)
-    np.testing.assert_allclose(loaded.answer(INPUTS[3]), found[3], atol=1e-5)
+    np.testing.assert_allclose(loaded.answerer.logits(INPUTS[3:4])[0], found[3], atol=1e-5)
     predictor = Predictor.load(world.bundle)
     counted = [len(one.ids) for one in predictor.encode(INPUTS)]
-    assert [loaded.tokens(fields) for fields in INPUTS] == counted
-    assert loaded.facts["labels"] == list(predictor.labels)
+    assert [len(one.ids) for one in loaded.answerer.encode(INPUTS)] == counted
+    assert loaded.answerer.labels == predictor.labels
 
 
-def test_the_facts_are_those_of_a_bundles_row(world: World, name: str) -> None:
-    from edgecd.bench.worker import _load_bundle
-
+def test_the_metadata_are_those_of_a_bundles_row(world: World, name: str) -> None:
     spec = world.spec(name)
-    bundle = _load_bundle({**spec, "system": {"model": str(world.bundle)}}).facts
-    facts = peers.load(spec).facts
-    assert set(facts) == set(bundle)
-    assert facts["parameters"] == bundle["parameters"]
-    assert facts["precision"] in name  # torch-fp32, openvino-int8, ...
+    system = System("bundle", "bundle", "student", str(world.bundle), None)
+    bundle = bundle_system.load(replace(spec, system=system)).metadata
+    metadata = peer.load(spec).metadata
+    assert metadata.parameters == bundle.parameters
+    assert metadata.precision in name  # torch-fp32, openvino-int8, ...
     weights = sum(file.stat().st_size for file in world.checkpoint.glob("*.safetensors"))
-    smallest = {"fp32": 1, "bf16": 0.5}.get(facts["precision"], 0.25) * weights
+    smallest = {"fp32": 1, "bf16": 0.5}.get(metadata.precision, 0.25) * weights
     tokenizer = world.bundle / "tokenizer.json"
-    assert facts["disk_bytes"] >= smallest + tokenizer.stat().st_size
+    assert (
+        metadata.disk_bytes is not None
+        and metadata.disk_bytes >= smallest + tokenizer.stat().st_size
+    )
 
 
 @pytest.mark.parametrize("without_torch", ["ort-dynamic-int8", "openvino-int8", "ctranslate2-int8"])
@@ -112,12 +136,14 @@ def test_a_runtimes_process_has_no_pytorch(world: World, without_torch: str) -> 
     if missing := peers.missing_reason(without_torch):
         pytest.skip(missing)
     code = (
-        "import json, sys\nfrom edgecd.bench import peers\n"
+        "import json, sys\nfrom edgecd.bench.exchange import Spec\n"
+        "from edgecd.formats.record import from_json\nfrom edgecd.bench.systems import peer\n"
         "spec, fields = map(json.loads, sys.argv[1:])\n"
-        "print(json.dumps(peers.load(spec).answer(fields)))\n"
+        "loaded = peer.load(from_json(Spec, spec, 'spec'))\n"
+        "print(json.dumps(loaded.answerer.logits([fields])[0].tolist()))\n"
         "print([name for name in ('torch', 'transformers', 'onnx') if name in sys.modules])\n"
     )
-    spec = json.dumps(world.spec(without_torch))
+    spec = json.dumps(to_json(world.spec(without_torch)))
     command = [sys.executable, "-c", code, spec, json.dumps(INPUTS[0])]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -129,8 +155,8 @@ def test_a_runtimes_process_has_no_pytorch(world: World, without_torch: str) -> 
 def test_the_program_converts(world: World, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert main("torch-fp32", str(world.checkpoint), str(out), "1") == 0
-    loaded = peers.load(world.spec("torch-fp32", folder=str(out)))
-    np.testing.assert_allclose(loaded.answer(INPUTS[0]), world.expected[0], atol=1e-4)
+    loaded = peer.load(world.spec("torch-fp32", folder=str(out)))
+    np.testing.assert_allclose(loaded.answerer.logits(INPUTS[:1]), world.expected[:1], atol=1e-4)
 
 
 def test_what_cannot_be_converted_is_one_line_and_no_folder(
@@ -158,19 +184,20 @@ def test_a_converter_that_fails_leaves_a_reason_and_no_folder(
 
     monkeypatch.setattr("edgecd.bench.peers.pytorch.prepare", fail)
     with pytest.raises(InputError, match=r"torch-fp32 cannot convert .*model\.layers\.7"):
-        peers.prepare("torch-fp32", world.checkpoint, tmp_path / "out", 1)
+        peer.prepare("torch-fp32", world.checkpoint, tmp_path / "out", 1)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_conversions_of_a_checkpoint_share_their_trace(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = peers.load(world.spec("ort-dynamic-int8"))
+    first = peer.load(world.spec("ort-dynamic-int8"))
     monkeypatch.setattr("edgecd.export.torch_graph.traced_graph", None)
     again = tmp_path / "again"
-    peers.prepare("ort-dynamic-int8", world.checkpoint, again, 1, world.work)
-    second = peers.load(world.spec("ort-dynamic-int8", folder=str(again)))
-    assert first.answer(INPUTS[0]) == second.answer(INPUTS[0])
+    peer.prepare("ort-dynamic-int8", world.checkpoint, again, 1, world.work)
+    second = peer.load(world.spec("ort-dynamic-int8", folder=str(again)))
+    one, other = (loaded.answerer.logits(INPUTS[:1]) for loaded in (first, second))
+    assert one.tolist() == other.tolist()
 
 
 def test_a_family_that_a_runtime_cannot_take_is_named(tmp_path: Path) -> None:
@@ -181,7 +208,7 @@ def test_a_family_that_a_runtime_cannot_take_is_named(tmp_path: Path) -> None:
 
 def test_what_does_not_fit_is_left_out_or_refused(world: World, tmp_path: Path) -> None:
     with pytest.raises(SkippedError, match="--provider cpu"):
-        peers.load(world.spec("torch-fp32", provider="cuda"))
+        peer.load(world.spec("torch-fp32", provider="cuda"))
     damaged = tmp_path / "damaged"
     damaged.mkdir()
     for file in world.folder("ort-dynamic-int8").iterdir():
@@ -189,8 +216,8 @@ def test_what_does_not_fit_is_left_out_or_refused(world: World, tmp_path: Path) 
     (damaged / "model.onnx").unlink()
     spec = world.spec("ort-dynamic-int8", folder=str(damaged))
     with pytest.raises(SkippedError, match="cannot load"):
-        peers.load(spec)
+        peer.load(spec)
     (damaged / "peer.json").unlink()
     (damaged / "peer.json").write_text('{"labels": ["yes", "no"]}')
     with pytest.raises(InputError, match="different labels"):
-        peers.load(spec)
+        peer.load(spec)

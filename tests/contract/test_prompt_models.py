@@ -15,7 +15,9 @@ pytest.importorskip("onnxruntime")
 
 import onnx
 
+from edgecd.bench.exchange import Spec
 from edgecd.bench.systems import onnx_prompt, prompt_models
+from edgecd.bench.systems.base import System
 from edgecd.bench.systems.prompt_models import make_prompt_models
 from edgecd.export.recipes import Candidate
 from edgecd.files import read_json
@@ -60,14 +62,23 @@ def asked(folder: Path, model: Path, precision: str) -> dict[str, Any]:
     }
 
 
+def prompt_spec(folder: Path) -> Spec:
+    """What the process of one prompt is asked."""
+    system = System(folder.name, "icl", "same-size-icl", "model", None)
+    nothing = dict.fromkeys(
+        ("demonstrations", "queries", "calibration", "draws", "draw_queries", "draw_calibration"),
+        (),
+    )
+    values = {**COMMON, **nothing, "sets": {}, "warmup": 1, "timed_calls": 1, "dtype": "float32"}
+    return Spec(system=system, folder=str(folder), **values)
+
+
 def scores(folder: Path, model: Path, precision: str) -> dict[str, np.ndarray]:
     """Log-probabilities [inputs, labels] of each prompt, all made in one go."""
     assert make_prompt_models(asked(folder, model, precision)) == dict.fromkeys(NAMES)
     inputs = [row["fields"] for row in ROWS[24:]]
     return {
-        name: log_softmax(
-            onnx_prompt.load({**COMMON, "folder": str(folder / name)}).answer_all(inputs)
-        )
+        name: log_softmax(onnx_prompt.load(prompt_spec(folder / name)).answerer.logits(inputs))
         for name in NAMES
     }
 

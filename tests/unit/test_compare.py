@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from edgecd.bench.report.compare import compare_reports, two_proportion_p
+from edgecd.bench.report.compare import compare_reports, two_proportion_p, write_comparison
 from edgecd.cli import app
 from edgecd.errors import InputError
 from tests.reports import REFERENCE, STUDENT, synthetic_report
@@ -37,9 +37,10 @@ def find(comparison: dict[str, Any], system: str = STUDENT) -> dict[str, Any]:
 
 
 def compared(tmp_path: Path, b: dict[str, Any], a: dict[str, Any] | None = None) -> dict[str, Any]:
-    return compare_reports(
+    changes = compare_reports(
         write(tmp_path / "a", a or synthetic_report()), write(tmp_path / "b", b) / "report.json"
     )
+    return write_comparison(changes)
 
 
 def test_the_same_report_has_no_changes(tmp_path: Path) -> None:
@@ -129,10 +130,10 @@ def test_sizes_and_systems_of_one_report_only(tmp_path: Path) -> None:
     assert find(found)["peak_rss_bytes"]["change"] == 0
 
 
-@pytest.mark.parametrize("key", ["schema", "task", "split"])
-def test_what_cannot_be_compared_is_refused(tmp_path: Path, key: str) -> None:
+@pytest.mark.parametrize(("key", "value"), [("schema", 2), ("task", "b"), ("split", "test")])
+def test_what_cannot_be_compared_is_refused(tmp_path: Path, key: str, value: Any) -> None:
     with pytest.raises(InputError, match=f"cannot be compared: their {key} differs"):
-        compared(tmp_path, synthetic_report(**{key: "another"}))
+        compared(tmp_path, synthetic_report(**{key: value}))
 
 
 def test_what_is_no_report_is_refused(tmp_path: Path) -> None:
@@ -151,7 +152,7 @@ def test_the_command_shows_and_prints_the_comparison(tmp_path: Path) -> None:
     shown = CliRunner().invoke(app, words)
     assert shown.exit_code == 0 and "+50% *" in shown.stdout and "+0%" in shown.stdout
     printed = CliRunner().invoke(app, [*words, "--json"])
-    assert json.loads(printed.stdout) == compare_reports(a, b)
+    assert json.loads(printed.stdout) == write_comparison(compare_reports(a, b))
 
 
 @pytest.mark.parametrize(

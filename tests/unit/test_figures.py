@@ -12,11 +12,11 @@ pytest.importorskip("matplotlib")
 proportion = pytest.importorskip("scipy.stats").binomtest
 
 from edgecd.bench.report.cost import break_even  # noqa: E402
-from edgecd.bench.report.facts import complete, row_of  # noqa: E402
 from edgecd.bench.report.figures import draw, wilson_interval  # noqa: E402
+from edgecd.bench.report.selection import row_of  # noqa: E402
 from edgecd.plotting.labels import label_points  # noqa: E402
 from edgecd.plotting.style import COLORS, INK, figure, save, short  # noqa: E402
-from tests.reports import STUDENT, small_report, synthetic_report  # noqa: E402
+from tests.reports import STUDENT, read, small_report, synthetic_report  # noqa: E402
 
 NAMES = {
     "accuracy-against-latency",
@@ -33,7 +33,7 @@ NAMES = {
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("figures")
-    draw(synthetic_report(), place)
+    draw(read(synthetic_report()), place)
     return place
 
 
@@ -50,7 +50,7 @@ def test_the_same_report_gives_the_same_bytes_with_names_as_they_are(tmp_path: P
     for row in report["rows"]:
         row["system"] = row["system"].replace(STUDENT, "$x$ & <b>")
     for name in ("one", "other"):
-        draw(report, tmp_path / name)
+        draw(read(report), tmp_path / name)
     files = list((tmp_path / "one").iterdir())
     assert len(files) == 2 * (len(NAMES) - 1)  # one number of shots makes no line over shots
     for path in files:
@@ -61,18 +61,21 @@ def test_the_same_report_gives_the_same_bytes_with_names_as_they_are(tmp_path: P
 
 
 def test_break_even_is_where_both_have_cost_the_same() -> None:
-    report = complete(synthetic_report())
+    report = read(synthetic_report())
     student = row_of(report, STUDENT)
     assert student is not None
     (drawing,) = break_even(report)
     found = [
         int(number.replace(",", "")) for number in re.findall(r"([\d,]+) queries", drawing.shows)
     ]
-    for queries, how in zip(found, ("naive", "cached"), strict=True):
-        prompt = row_of(report, student["faster_than"][how]["system"])
+    assert student.training is not None
+    rivals = (student.faster_than.naive, student.faster_than.cached)
+    for queries, rival in zip(found, rivals, strict=True):
+        assert rival is not None
+        prompt = row_of(report, rival.system)
         assert prompt is not None
-        prompt_s = queries * prompt["latency_ms"]["p50"] / 1e3
-        student_s = student["training"]["seconds"] + queries * student["latency_ms"]["p50"] / 1e3
+        prompt_s = queries * prompt.latency_ms.p50 / 1e3
+        student_s = student.training.seconds + queries * student.latency_ms.p50 / 1e3
         assert prompt_s == pytest.approx(student_s, rel=2e-3)
 
 

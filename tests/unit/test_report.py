@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from rich.console import Console
 
-from edgecd.bench.report.facts import complete, groups, row_of
-from edgecd.bench.report.markdown import markdown, table, verdict
+from edgecd.bench.exchange import Evaluation, Timing
+from edgecd.bench.report.markdown import markdown, table
+from edgecd.bench.report.record import SameAnswers, parse_report, write_report
 from edgecd.bench.report.rows import Measured, compare, find_reference, make_rows
-from edgecd.bench.systems.choose import (
-    BASELINES,
-    TEACHER,
-    TEACHER_CACHED,
-    Models,
-    System,
-    choose_roles,
-)
+from edgecd.bench.report.selection import groups
+from edgecd.bench.report.verdict import Answer, answer_text, cost_text, gap_text, judge, sentence
+from edgecd.bench.systems.base import System
+from edgecd.bench.systems.choose import Models, choose_roles
 from edgecd.errors import InputError
+from edgecd.formats.record import from_json, to_json
 from edgecd.host.machine import fast_dtype
+from edgecd.plotting.roles import BASELINES, TEACHER, TEACHER_CACHED
 from edgecd.tasks.evaluation import EvalSet
-from tests.reports import MACHINE, STUDENT, synthetic_report
+from tests.reports import MACHINE, STUDENT, read, synthetic_report
 
 LABELS = ("yes", "no")
 ONNX_CACHED = "teacher-icl-cached-onnx-int8"
@@ -60,17 +61,18 @@ def measured(
     """
     scores = [[0.0, 2.0]] * wrong + [[2.0, 0.0]] * (of - wrong)
     timed = {
-        "runtime": one.runtime,
-        "runtime_version": "2",
-        "provider": "cpu",
-        "precision": "fp32",
+        "metadata": {
+            "runtime": one.runtime,
+            "runtime_version": "2",
+            "provider": "cpu",
+            "precision": "fp32",
+            "parameters": 10,
+            "disk_bytes": 4_000_000,
+            "context_tokens": 0,
+            "import_ms": 1.0,
+            "load_ms": 1.0,
+        },
         "threads": 1,
-        "parameters": 10,
-        "disk_bytes": 4_000_000,
-        "context_tokens": 0,
-        "import_ms": 1.0,
-        "load_ms": 1.0,
-        "context_ms": None,
         "first_call_ms": p50_ms,
         "latency_ms": [p50_ms] * 3,
         "timed_scores": scores[:3],
@@ -90,7 +92,13 @@ def measured(
         "batch_size": 8,
         **more,
     }
-    return Measured(one, [timed], answered if evaluated else None)
+    evaluation = from_json(Evaluation, answered, "evaluation") if evaluated else None
+    return Measured(one, [from_json(Timing, timed, "timing")], evaluation)
+
+
+def json_rows(found: Sequence[Measured], one: EvalSet) -> list[dict[str, Any]]:
+    """The rows as they stand in report.json."""
+    return [to_json(row) for row in make_rows(found, [one], LABELS, find_reference(found))]
 
 
 def rows_of(
@@ -102,7 +110,19 @@ def rows_of(
         measured(system(TEACHER_CACHED), of // 10, of, prompt_ms),
         measured(system("student", "bundle"), student_wrong, of, student_ms),
     ]
-    return make_rows(found, [eval_set(of)], LABELS, find_reference(found))
+    return json_rows(found, eval_set(of))
+
+
+def verdict(report: dict[str, Any]) -> str:
+    """The sentence of a report in JSON."""
+    return sentence(judge(read(report)))
+
+
+def row_of(report: dict[str, Any], name: str) -> dict[str, Any]:
+    """The row itself, to be changed."""
+    (row,) = (row for row in report["rows"] if row["system"] == name)
+    found: dict[str, Any] = row
+    return found
 
 
 def report_of(rows: Sequence[dict[str, Any]], **more: Any) -> dict[str, Any]:
@@ -155,7 +175,6 @@ def test_the_prompt_on_the_students_own_runtime_is_the_rival() -> None:
     report = synthetic_report()
     text = verdict(report)
     rival, student = (row_of(report, name) for name in (ONNX_CACHED, STUDENT))
-    assert rival is not None and student is not None
     assert f"{rival['latency_ms']['p50']:.1f} ms with the prompt cached" in text
     assert f"`{ONNX_CACHED}`" in text
     student["faster_than"]["cached"]["ratio"] = 0.9
@@ -172,7 +191,6 @@ def test_accuracy_is_against_the_reference_of_the_report() -> None:
 def test_what_was_only_fine_tuned_is_not_the_student() -> None:
     report = synthetic_report()
     pbft = row_of(report, "pbft-lora-int8")
-    assert pbft is not None
     pbft["accuracy_minus_teacher"] = {"difference": 0.1, "ci95": [0.05, 0.15]}
     pbft["latency_ms"]["p50"] = 1.0
     assert f"`{STUDENT}`" in verdict(report)
@@ -186,7 +204,7 @@ def test_an_older_report_is_compared_with_the_prompt_of_its_own() -> None:
     for row in older["rows"]:
         del row["faster_than"], row["rounds"], row["draws"], row["groups"]
     assert verdict(older) == report["verdict"]
-    student = complete(older)["rows"][-1]
+    student = write_report(read(older))["rows"][-1]
     assert student["faster_than"]["naive"] == {"system": TEACHER, "ratio": 100}
     assert student["rounds"][0]["p50_ms"] == 10
 
@@ -207,6 +225,39 @@ def test_without_a_prompt_there_is_no_advice() -> None:
     assert "no advice" in verdict(report_of(rows_of(1, 10)[-1:]))
 
 
+def test_the_verdict_holds_its_parts_and_the_sentence_says_them() -> None:
+    found = judge(read(report_of(rows_of(7, 50))))
+    assert found.answer is Answer.RATHER_KEEP and found.unsure
+    assert found.student and found.student.system == "student"
+    assert found.reference and found.reference.system == TEACHER_CACHED
+    assert found.gap and found.gap.difference == pytest.approx(-0.04)
+    assert found.cached and (found.cached.prompt.role, found.cached.ratio) == (TEACHER_CACHED, 10)
+    assert found.naive and (found.naive.prompt.role, found.naive.ratio) == (TEACHER, 100)
+    assert found.rival == found.cached
+    text = sentence(found)
+    assert text.startswith(f"{answer_text(found)} ({gap_text(found)}). ")
+    assert text.endswith(cost_text(found))
+
+
+def test_a_report_is_read_as_it_was_written() -> None:
+    report = read(synthetic_report(asked={"task": "mnli-binary", "bundles": ["cd-lora-int8"]}))
+    assert parse_report(json.loads(json.dumps(write_report(report)))) == report
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"rows": [{}]}, "report.json: rows: 'system' is missing"),
+        ({"rows": 3}, "report.json: rows must be a list"),
+        ({"schema": "one"}, "report.json: schema = 'one' is not int"),
+        ({"noise": [1]}, "report.json: noise must be an object"),
+    ],
+)
+def test_a_report_of_other_types_is_refused_by_its_key(changes: Any, says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        read(synthetic_report(**changes))
+
+
 def test_naive_rows_borrow_their_accuracy_but_not_their_speed() -> None:
     naive, cached, student = rows_of(20, 100)
     assert naive["accuracy"] == cached["accuracy"] == 0.9
@@ -222,7 +273,7 @@ def test_naive_rows_borrow_their_accuracy_but_not_their_speed() -> None:
 def test_columns_are_put_in_the_tasks_order() -> None:
     answered = {"labels": ["no", "yes"], "scores": {"main": [[0.0, 2.0]] * 10}}
     found = measured(system("student", "bundle"), 0, 10, 1.0, **answered)
-    (row,) = make_rows([found], [eval_set(10)], LABELS, None)
+    (row,) = json_rows([found], eval_set(10))
     assert row["accuracy"] == 1.0
 
 
@@ -233,7 +284,7 @@ def test_calibration_takes_a_preferred_label_back() -> None:
     for kind, expected in (("icl", 1.0), ("bundle", 0.5)):
         role = TEACHER_CACHED if kind == "icl" else "student"
         found = measured(system(role, kind), 0, 10, 1.0, **answered)
-        (row,) = make_rows([found], [eval_set(10, 5)], LABELS, None)
+        (row,) = json_rows([found], eval_set(10, 5))
         assert (row["accuracy"], row["accuracy_uncalibrated"]) == (expected, 0.5)
 
 
@@ -241,8 +292,8 @@ def test_compare_counts_what_differs() -> None:
     one, other = (
         measured(system("student", "bundle"), wrong, 3, 1.0).rounds[0] for wrong in (0, 1)
     )
-    assert compare(one, other) == {"examples": 3, "label_mismatches": 1, "max_abs_logit_diff": 2.0}
-    assert compare(one, one)["max_abs_logit_diff"] == 0
+    assert compare(one, other) == SameAnswers(3, label_mismatches=1, max_abs_logit_diff=2.0)
+    assert compare(one, one).max_abs_logit_diff == 0
 
 
 def test_markdown_leads_with_the_answer_and_its_tables_are_square() -> None:
@@ -250,7 +301,7 @@ def test_markdown_leads_with_the_answer_and_its_tables_are_square() -> None:
     rows[-1]["system"] = "a|b"
     for row in rows:
         row["ood_accuracy"] = {"far": {"accuracy": 0.5, "ci95": [0.4, 0.6], "examples": 9}}
-    text = markdown(report_of(rows, ood=["far"]))
+    text = markdown(read(report_of(rows, ood=["far"])))
     head, answer = text.split("\n\n")[:2]
     assert head == "# Benchmark: main"
     assert answer.startswith("Ship the student")
@@ -262,7 +313,7 @@ def test_markdown_leads_with_the_answer_and_its_tables_are_square() -> None:
 
 
 def test_markdown_holds_all_that_was_measured() -> None:
-    text = markdown(synthetic_report())
+    text = markdown(read(synthetic_report()))
     for words in (
         "1.06 times its fastest round's (median over systems), 1.12 times at most (`llama.cpp`)",
         "-0.015 [-0.036, +0.006] | 0.410 (60:75)",
@@ -280,34 +331,35 @@ def test_a_skipped_cached_row_leaves_its_naive_row_without_accuracy() -> None:
         measured(system(TEACHER), 0, 10, 1.0, evaluated=False),
         measured(system("student", "bundle"), 0, 10, 1.0),
     ]
-    rows = make_rows(found, [eval_set(10)], LABELS, find_reference(found))
+    rows = json_rows(found, eval_set(10))
     assert rows[0]["accuracy"] is None and rows[1]["agreement_with_teacher"] is None
-    text = markdown(report_of(rows))
+    text = markdown(read(report_of(rows)))
     assert "no advice" in text and f"| {TEACHER} | - |" in text
 
 
 def test_a_busy_machine_is_said() -> None:
     rows = rows_of(100, 1000)
-    assert "busy" not in markdown(report_of(rows))
+    assert "busy" not in markdown(read(report_of(rows)))
     rows[-1]["rounds"][0]["load_average_before"] = 6.0
-    assert "busy with other work before `student` (load 6.0)" in markdown(report_of(rows))
+    assert "busy with other work before `student` (load 6.0)" in markdown(read(report_of(rows)))
 
 
 def test_terminal_table_shows_names_as_they_are() -> None:
     rows = rows_of(100, 1000)
     rows[-1]["system"] = "[red]x"
     screen = Console(file=io.StringIO(), width=240)
-    screen.print(table(report_of(rows)))
+    screen.print(table(read(report_of(rows))))
     shown = screen.file.getvalue()  # type: ignore[attr-defined]
     assert "[red]x" in shown and "0.900" in shown and TEACHER_CACHED in shown
 
 
 def test_every_row_stands_in_one_group_in_the_order_given() -> None:
-    rows = [*synthetic_report()["rows"], {"system": "x", "role": "something-new"}]
-    found = {heading: [row["system"] for row in some] for heading, some in groups(rows)}
+    known = read(synthetic_report()).rows
+    rows = [*known, replace(known[0], system="x", role="something-new")]
+    found = {heading: [row.system for row in some] for heading, some in groups(rows)}
     assert next(iter(found)) == "The teacher's prompt" and found["something-new"] == ["x"]
     assert sorted(name for names in found.values() for name in names) == sorted(
-        row["system"] for row in rows
+        row.system for row in rows
     )
 
 
@@ -331,8 +383,9 @@ def test_bfloat16_only_where_it_is_faster() -> None:
 def test_percentiles_are_of_the_raw_values() -> None:
     raw = np.random.default_rng(0).gamma(2.0, 10.0, 200).tolist()
     found = measured(system("student", "bundle"), 0, 3, 1.0)
-    found = Measured(found.system, [{**found.rounds[0], "latency_ms": raw}], found.evaluation)
-    (row,) = make_rows([found], [eval_set(3)], LABELS, None)
+    timed = replace(found.rounds[0], latency_ms=tuple(raw))
+    found = Measured(found.system, [timed], found.evaluation)
+    (row,) = json_rows([found], eval_set(3))
     assert row["latency_ms"]["p50"] == np.median(raw)
     assert row["latency_ms"]["raw"] == raw
     assert np.mean(np.array(raw) <= row["latency_ms"]["p95"]) == pytest.approx(0.95, abs=0.01)

@@ -1,7 +1,7 @@
 """Other runtimes for a run's checkpoint, as rows beside its bundles: role `peer`.
 
-`registry` knows them by name, `rows` converts and loads them for the benchmark. Each runtime has a
-module of its own, whose import is cheap, with
+`registry` knows them by name, `edgecd.bench.systems.peer` converts and loads them for the
+benchmark. Each runtime has a module of its own, whose import is cheap, with
 
 - `IMPORTS`: what to import before `load`, so that its time is known apart;
 - `PACKAGE`, `PROVIDER`: the distribution whose version is reported, what it computes on;
@@ -15,6 +15,5 @@ module of its own, whose import is cheap, with
 from __future__ import annotations
 
 from edgecd.bench.peers.registry import NAMES, find, installed, missing_reason
-from edgecd.bench.systems.peer import load, prepare
 
-__all__ = ["NAMES", "find", "installed", "load", "missing_reason", "prepare"]
+__all__ = ["NAMES", "find", "installed", "missing_reason"]

@@ -7,7 +7,7 @@ import io
 import sys
 from pathlib import Path
 
-from edgecd.bench.peers import prepare
+from edgecd.bench.systems.peer import prepare
 from edgecd.errors import EdgecdError, InputError
 from edgecd.host.processes import end_with_parent
 

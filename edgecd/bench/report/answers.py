@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import mean, stdev
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecd.bench.systems.choose import System
+from edgecd.bench.exchange import Draw, Evaluation
+from edgecd.bench.report.record import Difference, Draws, Group, OutOfDomain, Row
+from edgecd.bench.systems.base import System
 from edgecd.tasks.evaluation import EvalSet
 from edgecd.tasks.metrics import (
     accuracy,
@@ -23,9 +24,6 @@ from edgecd.tasks.metrics import (
     macro_f1,
     mcnemar_p,
 )
-
-Result = Mapping[str, Any]
-_NO_ACCURACY = ("accuracy", "accuracy_ci95", "accuracy_uncalibrated", "macro_f1", "ece")
 
 
 @dataclass(frozen=True)
@@ -43,16 +41,14 @@ class Judged:
         return columns
 
 
-def judge(system: System, result: Result, labels: Sequence[str]) -> Judged:
+def judge(system: System, result: Evaluation, labels: Sequence[str]) -> Judged:
     """Order the columns as the task's labels, and calibrate a prompt as a distillation does.
 
     Calibration takes off each label's mean log-probability over inputs whose labels nobody saw.
     """
-    order = [result["labels"].index(label) for label in labels]
-    plain = {
-        name: log_softmax(np.array(scores)[:, order]) for name, scores in result["scores"].items()
-    }
-    sample = result["calibration"] or []
+    order = [result.labels.index(label) for label in labels]
+    plain = {name: log_softmax(np.array(rows)[:, order]) for name, rows in result.scores.items()}
+    sample = result.calibration or ()
     if system.kind != "icl" or not sample:
         return Judged(plain, plain, 0)
     head_start = label_calibration(log_softmax(np.array(sample)[:, order]))
@@ -60,72 +56,66 @@ def judge(system: System, result: Result, labels: Sequence[str]) -> Judged:
     return Judged(calibrated, plain, len(sample))
 
 
-def quality(
-    answers: Judged | None, reference: Judged | None, sets: Sequence[EvalSet]
-) -> dict[str, Any]:
-    """The part of a row that tells of its answers, next to the reference's on the same inputs."""
+def with_quality(
+    row: Row, answers: Judged | None, reference: Judged | None, sets: Sequence[EvalSet]
+) -> Row:
+    """The row with what its answers are worth, next to the reference's on the same inputs.
+
+    `answers` is None where they would be another system's, which was skipped.
+    """
     main, *others = sets
-    if answers is None:  # the cached row that it would come from was skipped
-        return {
-            **dict.fromkeys(_NO_ACCURACY),
-            "examples": 0,
-            "groups": {},
-            "calibration_inputs": 0,
-            "agreement_with_teacher": None,
-            "accuracy_minus_teacher": None,
-            "ood_accuracy": {one.name: None for one in others},
-        }
+    if answers is None:
+        return replace(row, ood_accuracy={one.name: None for one in others})
     predicted = answers.predicted(main.name)
     truth = main.columns[: len(predicted)]  # some systems are asked the first examples only
     taught = None if reference is None else reference.predicted(main.name)
-    return {
-        "accuracy": accuracy(predicted, truth),
-        "accuracy_ci95": list(bootstrap_interval(predicted == truth)),
-        "accuracy_uncalibrated": accuracy(answers.uncalibrated[main.name].argmax(-1), truth),
-        "macro_f1": macro_f1(predicted, truth),
-        "ece": expected_calibration_error(np.exp(answers.log_probabilities[main.name]), truth),
-        "examples": len(truth),
-        "groups": _by_group(main, predicted),
-        "calibration_inputs": answers.calibrated_on,
-        "agreement_with_teacher": _agreement(predicted, taught),
-        "accuracy_minus_teacher": _against(predicted, taught, truth),
-        "ood_accuracy": {one.name: _out_of_domain(one, answers, reference) for one in others},
-    }
+    return replace(
+        row,
+        accuracy=accuracy(predicted, truth),
+        accuracy_ci95=bootstrap_interval(predicted == truth),
+        accuracy_uncalibrated=accuracy(answers.uncalibrated[main.name].argmax(-1), truth),
+        macro_f1=macro_f1(predicted, truth),
+        ece=expected_calibration_error(np.exp(answers.log_probabilities[main.name]), truth),
+        examples=len(truth),
+        groups=_by_group(main, predicted),
+        calibration_inputs=answers.calibrated_on,
+        agreement_with_teacher=_agreement(predicted, taught),
+        accuracy_minus_teacher=_against(predicted, taught, truth),
+        ood_accuracy={one.name: _out_of_domain(one, answers, reference) for one in others},
+    )
 
 
-def _out_of_domain(
-    one: EvalSet, answers: Judged, reference: Judged | None
-) -> dict[str, Any] | None:
-    """The figures of one set; None for a system that was not asked (see `plan.make_specs`)."""
+def _out_of_domain(one: EvalSet, answers: Judged, reference: Judged | None) -> OutOfDomain | None:
+    """Accuracy on one set; None for a system that was not asked (see `plan.make_specs`)."""
     if one.name not in answers.log_probabilities:
         return None
     predicted = answers.predicted(one.name)
     taught = None if reference is None else reference.predicted(one.name)
-    return {
-        "accuracy": accuracy(predicted, one.columns),
-        "ci95": list(bootstrap_interval(predicted == one.columns)),
-        "examples": len(one.columns),
-        "minus_teacher": _against(predicted, taught, one.columns),
-        "groups": _by_group(one, predicted),
-    }
+    return OutOfDomain(
+        accuracy=accuracy(predicted, one.columns),
+        ci95=bootstrap_interval(predicted == one.columns),
+        examples=len(one.columns),
+        minus_teacher=_against(predicted, taught, one.columns),
+        groups=_by_group(one, predicted),
+    )
 
 
 def _against(
     predicted: NDArray[np.int64], taught: NDArray[np.int64] | None, truth: NDArray[np.int64]
-) -> dict[str, Any] | None:
+) -> Difference | None:
     """The difference of accuracies on the same examples: much surer than two intervals."""
     if taught is None:
         return None
     asked = min(len(predicted), len(taught))
     ours, theirs = predicted[:asked] == truth[:asked], taught[:asked] == truth[:asked]
     gain = ours.astype(float) - theirs
-    return {
-        "difference": float(gain.mean()),
-        "ci95": list(bootstrap_interval(gain)),
-        "mcnemar_p": mcnemar_p(ours, theirs),
-        "only_this_right": int(np.sum(ours & ~theirs)),
-        "only_reference_right": int(np.sum(theirs & ~ours)),
-    }
+    return Difference(
+        difference=float(gain.mean()),
+        ci95=bootstrap_interval(gain),
+        mcnemar_p=mcnemar_p(ours, theirs),
+        only_this_right=int(np.sum(ours & ~theirs)),
+        only_reference_right=int(np.sum(theirs & ~ours)),
+    )
 
 
 def _agreement(predicted: NDArray[np.int64], taught: NDArray[np.int64] | None) -> float | None:
@@ -135,46 +125,34 @@ def _agreement(predicted: NDArray[np.int64], taught: NDArray[np.int64] | None) -
     return agreement(predicted[:asked], taught[:asked])
 
 
-def _by_group(one: EvalSet, predicted: NDArray[np.int64]) -> dict[str, Any]:
+def _by_group(one: EvalSet, predicted: NDArray[np.int64]) -> dict[str, Group]:
     """Accuracy for each kind of input (HANS: for each heuristic), where there are kinds."""
     groups = np.array([group or "" for group in one.groups])[: len(predicted)]
     truth = one.columns[: len(predicted)]
     return {
-        str(group): {
-            "accuracy": accuracy(predicted[groups == group], truth[groups == group]),
-            "examples": int(np.sum(groups == group)),
-        }
+        str(group): Group(
+            accuracy(predicted[groups == group], truth[groups == group]),
+            int(np.sum(groups == group)),
+        )
         for group in np.unique(groups)
         if group
     }
 
 
-def draw_spread(
-    result: Result | None, main: EvalSet, labels: Sequence[str]
-) -> dict[str, Any] | None:
+def draw_spread(result: Evaluation | None, main: EvalSet, labels: Sequence[str]) -> Draws | None:
     """Accuracy after each draw of demonstrations, the run's own first, on the same examples."""
-    if result is None or not result["draws"]:
+    if result is None or not result.draws:
         return None
-    draws = result["draws"]
-    order = [result["labels"].index(label) for label in labels]
-    count = len(draws[0]["scores"])
+    order = [result.labels.index(label) for label in labels]
+    count = len(result.draws[0].scores)
     # The same few inputs calibrate all draws, so that only the demonstrations differ.
-    used = len(draws[0]["calibration"])
-    own = {
-        "scores": result["scores"][main.name][:count],
-        "calibration": (result["calibration"] or [])[:used],
-    }
+    used = len(result.draws[0].calibration)
+    own = Draw(result.scores[main.name][:count], (result.calibration or ())[:used])
     values = []
-    for draw in (own, *draws):
-        table = log_softmax(np.array(draw["scores"])[:, order])
-        if draw["calibration"]:
-            sample = log_softmax(np.array(draw["calibration"])[:, order])
+    for draw in (own, *result.draws):
+        table = log_softmax(np.array(draw.scores)[:, order])
+        if draw.calibration:
+            sample = log_softmax(np.array(draw.calibration)[:, order])
             table = calibrate_labels(table, label_calibration(sample))
         values.append(accuracy(table.argmax(-1), main.columns[:count]))
-    return {
-        "count": len(values),
-        "examples": count,
-        "mean": mean(values),
-        "sd": stdev(values),
-        "values": values,
-    }
+    return Draws(len(values), count, mean(values), stdev(values), tuple(values))

@@ -1,10 +1,11 @@
-"""Figures as text, the same in every table; what was not measured is a dash."""
+"""Numbers as text, the same in every table; what was not measured is a dash."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgecd.bench.report.facts import Report, Row, parts_of, prompt_of
+from edgecd.bench.report.record import Report, Row
+from edgecd.bench.report.selection import How, main_rival, parts_of, rival_of
 
 NONE = "-"
 
@@ -23,20 +24,20 @@ def interval(value: float | None, ends: Sequence[float] | None) -> str:
 
 def accuracy(row: Row) -> str:
     """With half the width of its interval: for where there is little room."""
-    ends = row["accuracy_ci95"]
+    ends = row.accuracy_ci95
     half = f" ±{(ends[1] - ends[0]) / 2:.3f}" if ends else ""
-    return number(row["accuracy"], 3) + half
+    return number(row.accuracy, 3) + half
 
 
 def difference(report: Report, row: Row) -> str:
     """The difference from the reference's accuracy, and its interval."""
-    if row["system"] == report["reference"]:
+    if row.system == report.reference:
         return "reference"
-    gap = row["accuracy_minus_teacher"]
+    gap = row.accuracy_minus_teacher
     if gap is None:
         return NONE
-    low, high = gap["ci95"]
-    return f"{gap['difference']:+.3f} [{low:+.3f}, {high:+.3f}]"
+    low, high = gap.ci95
+    return f"{gap.difference:+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
 def megabytes(size_bytes: int | None) -> str:
@@ -51,64 +52,74 @@ def times(ratio: float | None) -> str:
 
 def runtime(row: Row) -> str:
     """What runs it, and how precisely."""
-    return f"{row['runtime']} {row['precision']}"
+    return f"{row.runtime} {row.precision}"
 
 
 def gap_to_reference(report: Report, row: Row) -> str:
     """The difference of accuracy alone."""
-    return difference(report, row).partition(" ")[0]
+    if row.system == report.reference:
+        return "reference"
+    gap = row.accuracy_minus_teacher
+    return NONE if gap is None else f"{gap.difference:+.3f}"
 
 
-def faster(report: Report, row: Row, how: str, named: bool = False) -> str:
+def faster(report: Report, row: Row, how: How, named: bool = False) -> str:
     """Times as fast as the teacher's prompt, `how`: naive or cached."""
-    found = prompt_of(report, row, how)
-    if found is None:
+    rival = rival_of(report, row, how)
+    if rival is None:
         return NONE
-    prompt, ratio = found
-    return f"{times(ratio)} ({prompt['system']})" if named else times(ratio)
+    return times(rival.ratio) + (f" ({rival.prompt.system})" if named else "")
 
 
-def less(report: Report, row: Row, key: str) -> str:
-    """How many times less than the teacher's cached prompt, else its naive one."""
-    found = prompt_of(report, row, "cached") or prompt_of(report, row, "naive")
-    if found is None or not found[0][key] or not row[key]:
-        return NONE
-    return times(found[0][key] / row[key])
+def less_memory(report: Report, row: Row) -> str:
+    """How many times less memory than the teacher's cached prompt, else its naive one."""
+    rival = main_rival(report, row)
+    return _less(rival.prompt.peak_rss_bytes if rival else None, row.peak_rss_bytes)
+
+
+def less_disk(report: Report, row: Row) -> str:
+    """How many times less on disk than the teacher's cached prompt, else its naive one."""
+    rival = main_rival(report, row)
+    return _less(rival.prompt.disk_bytes if rival else None, row.disk_bytes)
+
+
+def _less(theirs: int | None, ours: int | None) -> str:
+    return times(theirs / ours) if theirs and ours else NONE
 
 
 def load_ms(row: Row) -> str:
     """Loading, and reading a prefix that is cached."""
-    return NONE if row["load_ms"] is None else number(row["load_ms"] + (row["context_ms"] or 0), 0)
+    return NONE if row.load_ms is None else number(row.load_ms + (row.context_ms or 0), 0)
 
 
 def throughput(row: Row) -> str:
     """Queries a second, with the batch where it is not 1."""
-    batch = f" (batch {row['throughput_batch']})" if row["throughput_batch"] > 1 else ""
-    return number(row["throughput_per_s"], 1) + batch
+    batch = f" (batch {row.throughput_batch})" if row.throughput_batch > 1 else ""
+    return number(row.throughput_per_s, 1) + batch
 
 
 def uncalibrated(row: Row) -> str:
     """Accuracy as the scores came, where calibration changed them."""
-    return number(row["accuracy_uncalibrated"] if row["calibration_inputs"] else None, 3)
+    return number(row.accuracy_uncalibrated if row.calibration_inputs else None, 3)
 
 
 def draws(row: Row) -> str:
     """Mean and standard deviation of accuracy over demonstration draws."""
-    found = row["draws"]
+    found = row.draws
     if not found:
         return NONE
-    return f"{found['mean']:.3f} ± {found['sd']:.3f} ({found['count']})"
+    return f"{found.mean:.3f} ± {found.sd:.3f} ({found.count})"
 
 
 def mcnemar(report: Report, row: Row) -> str:
     """The p value, and how many examples only one of the two got right."""
-    gap = row["accuracy_minus_teacher"]
-    if gap is None or gap["mcnemar_p"] is None or row["system"] == report["reference"]:
+    gap = row.accuracy_minus_teacher
+    if gap is None or gap.mcnemar_p is None or row.system == report.reference:
         return NONE
-    text = p_value(gap["mcnemar_p"])
-    if gap["only_this_right"] is None:
+    text = p_value(gap.mcnemar_p)
+    if gap.only_this_right is None:
         return text
-    return f"{text} ({gap['only_this_right']}:{gap['only_reference_right']})"
+    return f"{text} ({gap.only_this_right}:{gap.only_reference_right})"
 
 
 def p_value(p: float) -> str:
@@ -118,14 +129,14 @@ def p_value(p: float) -> str:
 
 def out_of_domain(row: Row, name: str) -> str:
     """Accuracy on another task, and its difference from the reference."""
-    one = row["ood_accuracy"].get(name)
+    one = row.ood_accuracy.get(name)
     if not one:
         return NONE
-    gap = one["minus_teacher"]
-    return interval(one["accuracy"], one["ci95"]) + (f" {gap['difference']:+.3f}" if gap else "")
+    gap = one.minus_teacher
+    return interval(one.accuracy, one.ci95) + (f" {gap.difference:+.3f}" if gap else "")
 
 
 def part(row: Row, name: str | None, group: str) -> str:
     """Accuracy on one group of examples."""
     one = parts_of(row, name).get(group)
-    return f"{one['accuracy']:.3f} ({one['examples']})" if one else NONE
+    return f"{one.accuracy:.3f} ({one.examples})" if one else NONE

@@ -7,36 +7,30 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from edgecd.bench.report.drawing import Drawing, color_of
-from edgecd.bench.report.facts import Report, Row, best_student, p50_ms, prompt_of
-from edgecd.bench.systems.choose import SAME_SIZE, SAME_SIZE_CACHED, TEACHER, TEACHER_CACHED
+from edgecd.bench.report.record import Report, Row
+from edgecd.bench.report.selection import best_student, rival_of
 from edgecd.plotting.labels import Point, label_points
-from edgecd.plotting.style import INK, MARKERS, figure, log_axis, short
-
-_WORDS = {
-    TEACHER: "teacher, read each time",
-    TEACHER_CACHED: "teacher, cached",
-    SAME_SIZE: "same size, read each time",
-    SAME_SIZE_CACHED: "same size, cached",
-}
+from edgecd.plotting.roles import role_of
+from edgecd.plotting.style import INK, figure, log_axis, short
 
 
 def cost_against_shots(report: Report) -> Iterator[Drawing]:
     """p50 of the prompts that were measured with several numbers of demonstrations."""
-    lines = _lines(report["rows"])
+    lines = _lines(report.rows)
     if not lines:
         return
     drawn, (axes,) = figure(8.4, 4.6)
     ends: list[Point] = []
     paths: list[list[Point]] = []
     for rows in lines:
-        shots = [row["shots_in_input"] for row in rows]
-        times = [p50_ms(row) for row in rows]
+        shots = [row.shots_in_input for row in rows]
+        times = [row.p50_ms for row in rows]
         axes.plot(
             shots,
             times,
             color=color_of(rows[0]),
-            marker=MARKERS.get(rows[0]["role"]),
-            linestyle="--" if rows[0]["role"].endswith("cached") else "-",
+            marker=role_of(rows[0].role).marker,
+            linestyle="--" if role_of(rows[0].role).cached else "-",
             linewidth=1.6,
         )
         paths.append(list(zip(shots, times, strict=True)))
@@ -45,12 +39,12 @@ def cost_against_shots(report: Report) -> Iterator[Drawing]:
     most = max(x for x, _ in ends)
     student = best_student(report)
     if student is not None:
-        axes.axhline(p50_ms(student), color=color_of(student), linewidth=1.6)
-        ends.append((most, p50_ms(student)))
-        paths.append([(0, p50_ms(student)), (1.5 * most, p50_ms(student))])
-        labels.append(f"{student['system']}, no demonstrations")
+        axes.axhline(student.p50_ms, color=color_of(student), linewidth=1.6)
+        ends.append((most, student.p50_ms))
+        paths.append([(0, student.p50_ms), (1.5 * most, student.p50_ms)])
+        labels.append(f"{student.system}, no demonstrations")
     axes.set_xlim(-0.03 * most, 1.5 * most)
-    axes.set_xticks(sorted({row["shots_in_input"] for rows in lines for row in rows}))
+    axes.set_xticks(sorted({row.shots_in_input for rows in lines for row in rows}))
     log_axis(axes, "y")
     axes.set_xlabel("demonstrations in the input")
     axes.set_ylabel("median latency of one query, ms (logarithmic)")
@@ -67,30 +61,34 @@ def cost_against_shots(report: Report) -> Iterator[Drawing]:
 def break_even(report: Report) -> Iterator[Drawing]:
     """Compute seconds over queries: a student's training pays off where the lines cross."""
     student = best_student(report)
-    if student is None or not student["training"]:
+    if student is None or student.training is None:
         return
+    rivals = (
+        (rival_of(report, student, "naive"), "a prompt read each time"),
+        (rival_of(report, student, "cached"), "a cached prompt"),
+    )
     prompts = [
-        (found[0], words)
-        for how, words in (("naive", "a prompt read each time"), ("cached", "a cached prompt"))
-        if (found := prompt_of(report, student, how)) and p50_ms(found[0]) > p50_ms(student)
+        (rival.prompt, words)
+        for rival, words in rivals
+        if rival and rival.prompt.p50_ms > student.p50_ms
     ]
     if not prompts:
         return
-    training_s = float(student["training"]["seconds"])
-    crossings = [training_s / (p50_ms(prompt) - p50_ms(student)) * 1e3 for prompt, _ in prompts]
+    training_s = student.training.seconds
+    crossings = [training_s / (prompt.p50_ms - student.p50_ms) * 1e3 for prompt, _ in prompts]
     last = 10 ** np.ceil(np.log10(max(crossings)) + 0.7)
     queries = np.geomspace(last / 10 ** np.ceil(np.log10(last / min(crossings)) + 1.3), last, 200)
     drawn, (axes,) = figure(8.4, 4.6)
-    student_s = training_s + queries * p50_ms(student) / 1e3
+    student_s = training_s + queries * student.p50_ms / 1e3
     axes.plot(queries, student_s, color=color_of(student), linewidth=2)
     paths = [list(zip(queries, student_s, strict=True))]
-    points, labels = [paths[0][20]], [f"{student['system']}, training included"]
+    points, labels = [paths[0][20]], [f"{student.system}, training included"]
     for (prompt, words), crossing in zip(prompts, crossings, strict=True):
-        cost_s = queries * p50_ms(prompt) / 1e3
-        dashes = "--" if prompt["role"].endswith("cached") else "-"
+        cost_s = queries * prompt.p50_ms / 1e3
+        dashes = "--" if role_of(prompt.role).cached else "-"
         axes.plot(queries, cost_s, color=color_of(prompt), linewidth=2, linestyle=dashes)
         paths.append(list(zip(queries, cost_s, strict=True)))
-        points += [paths[-1][60], (crossing, crossing * p50_ms(prompt) / 1e3)]
+        points += [paths[-1][60], (crossing, crossing * prompt.p50_ms / 1e3)]
         axes.plot(*points[-1], marker="o", color=INK, markersize=5)
         labels += [words, f"{crossing:,.0f} queries"]
     log_axis(axes, "x")
@@ -115,14 +113,14 @@ def _lines(rows: Sequence[Row]) -> list[list[Row]]:
     """Rows that differ in the number of demonstrations only, where there are several."""
     series: dict[tuple[str, str, str], list[Row]] = {}
     for row in rows:
-        if row["role"] in _WORDS:
-            key = (row["role"], row["runtime"], row["precision"])
+        if role_of(row.role).words:
+            key = (row.role, row.runtime, row.precision)
             series.setdefault(key, []).append(row)
-    lines = [sorted(some, key=lambda row: int(row["shots_in_input"])) for some in series.values()]
-    return [some for some in lines if len({row["shots_in_input"] for row in some}) > 1]
+    lines = [sorted(some, key=lambda row: row.shots_in_input) for some in series.values()]
+    return [some for some in lines if len({row.shots_in_input for row in some}) > 1]
 
 
 def _line_name(row: Row, lines: Sequence[Sequence[Row]]) -> str:
-    alike = [some for some in lines if some[0]["role"] == row["role"]]
-    name = _WORDS[row["role"]]
-    return f"{name} ({row['runtime']} {row['precision']})" if len(alike) > 1 else name
+    alike = [some for some in lines if some[0].role == row.role]
+    name = role_of(row.role).words
+    return f"{name} ({row.runtime} {row.precision})" if len(alike) > 1 else name

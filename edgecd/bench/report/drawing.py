@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgecd.bench.report.facts import Row
-from edgecd.plotting.style import COLORS, INK, figure, plain
+from edgecd.bench.report.record import Row
+from edgecd.plotting.roles import role_of
+from edgecd.plotting.style import INK, figure, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,18 +30,18 @@ class Drawing:
 
 def color_of(row: Row) -> str:
     """The colour of the row's role."""
-    return COLORS.get(row["role"], COLORS["peer"])
+    return role_of(row.role).colour
 
 
 def row_axes(
     rows: Sequence[Row], columns: int, column_width_in: float
 ) -> tuple[Figure, list[Axes]]:
     """Axes side by side, with a line for each system, the first on top."""
-    longest = max(len(row["system"]) for row in rows)
+    longest = max(len(row.system) for row in rows)
     width = 0.6 + 0.075 * longest + column_width_in * columns
     drawn, axes = figure(width, 0.9 + 0.27 * len(rows), columns)
     for place, one in enumerate(axes):
-        names = [row["system"] for row in rows] if place == 0 else [""] * len(rows)
+        names = [row.system for row in rows] if place == 0 else [""] * len(rows)
         one.set_yticks(range(len(rows)), names)
         one.set_ylim(len(rows) - 0.4, -0.6)
         one.tick_params(axis="y", length=0)
@@ -63,9 +64,9 @@ def bars(axes: Axes, rows: Sequence[Row], values: Sequence[float | None], digits
 def estimates(axes: Axes, rows: Sequence[Row], values: Mapping[str, Estimate]) -> None:
     """Bars of shares by system, with intervals and the value behind them."""
     for place, row in enumerate(rows):
-        if row["system"] not in values:
+        if row.system not in values:
             continue
-        value, low, high = values[row["system"]]
+        value, low, high = values[row.system]
         axes.barh(place, value, height=0.66, color=color_of(row))
         error = [[value - low], [high - value]]
         axes.errorbar(value, place, xerr=error, color=INK, elinewidth=0.9, capsize=2)

@@ -10,9 +10,11 @@ import numpy as np
 
 from edgecd.bench.report.cost import break_even, cost_against_shots
 from edgecd.bench.report.drawing import Drawing, Estimate, bars, color_of, estimates, row_axes
-from edgecd.bench.report.facts import Report, Row, answering, complete, ordered, p50_ms, parts_of
+from edgecd.bench.report.record import Report, Row
+from edgecd.bench.report.selection import answering, ordered, parts_of
 from edgecd.plotting.labels import label_points
-from edgecd.plotting.style import INK, MARKERS, figure, log_axis, save, title
+from edgecd.plotting.roles import role_of
+from edgecd.plotting.style import INK, figure, log_axis, save, title
 
 # Columns of bars that stand side by side before a new figure is begun.
 _COLUMNS = 4
@@ -23,15 +25,15 @@ def draw(report: Report, folder: Path) -> list[Drawing]:
 
     Raises MissingExtra without matplotlib.
     """
-    drawings = list(drawings_of(complete(report)))
+    drawings = list(drawings_of(report))
     for drawing in drawings:
         save(drawing.figure, folder / drawing.name)
     return drawings
 
 
 def drawings_of(report: Report) -> Iterator[Drawing]:
-    """The figures in the page's order; `report` is complete."""
-    if not report["rows"]:
+    """The figures in the page's order."""
+    if not report.rows:
         return
     yield from _accuracy_against_latency(report)
     yield from _footprint(report)
@@ -43,18 +45,18 @@ def drawings_of(report: Report) -> Iterator[Drawing]:
 
 
 def _accuracy_against_latency(report: Report) -> Iterator[Drawing]:
-    rows = [row for row in ordered(report) if row["accuracy"] is not None]
-    if len(rows) < 2:
+    found = [(row, row.accuracy) for row in ordered(report) if row.accuracy is not None]
+    if len(found) < 2:
         return
-    drawn, (axes,) = figure(9.2, 5.4 if len(rows) < 14 else 6.4)
-    for row in rows:
-        low, high = row["accuracy_ci95"] or (row["accuracy"], row["accuracy"])
+    drawn, (axes,) = figure(9.2, 5.4 if len(found) < 14 else 6.4)
+    for row, accuracy in found:
+        _, low, high = _estimate(accuracy, row)
         axes.errorbar(
-            p50_ms(row),
-            row["accuracy"],
-            yerr=[[row["accuracy"] - low], [high - row["accuracy"]]],
+            row.p50_ms,
+            accuracy,
+            yerr=[[accuracy - low], [high - accuracy]],
             color=color_of(row),
-            marker=MARKERS.get(row["role"], "o"),
+            marker=role_of(row.role).marker,
             markersize=7,
             elinewidth=1,
             alpha=0.95,
@@ -62,30 +64,33 @@ def _accuracy_against_latency(report: Report) -> Iterator[Drawing]:
     axes.margins(x=0.12, y=0.06)
     log_axis(axes, "x")
     axes.set_xlabel("median latency of one query, ms (logarithmic)")
-    axes.set_ylabel(f"accuracy on {report['task']}", parse_math=False)
+    axes.set_ylabel(f"accuracy on {report.task}", parse_math=False)
     label_points(
         axes,
-        [(p50_ms(row), row["accuracy"]) for row in rows],
-        [row["system"] for row in rows],
-        [[(p50_ms(row), end) for end in row["accuracy_ci95"] or ()] for row in rows],
+        [(row.p50_ms, accuracy) for row, accuracy in found],
+        [row.system for row, _ in found],
+        [[(row.p50_ms, end) for end in row.accuracy_ci95 or ()] for row, _ in found],
     )
     yield Drawing(
         "accuracy-against-latency",
         "Accuracy against latency",
-        f"Accuracy on {report['task']} with 95% intervals against the median latency of one query: "
+        f"Accuracy on {report.task} with 95% intervals against the median latency of one query: "
         "the best systems stand at the top left.",
         drawn,
     )
 
 
 def _footprint(report: Report) -> Iterator[Drawing]:
-    measures = {"disk_bytes": "on disk, MB", "peak_rss_bytes": "peak memory, MB"}
-    rows = [row for row in ordered(report) if any(row[key] for key in measures)]
+    rows = [row for row in ordered(report) if row.disk_bytes or row.peak_rss_bytes]
     if not rows:
         return
+    measures = {
+        "on disk, MB": [row.disk_bytes for row in rows],
+        "peak memory, MB": [row.peak_rss_bytes for row in rows],
+    }
     drawn, columns = row_axes(rows, len(measures), 3.1)
-    for axes, (key, heading) in zip(columns, measures.items(), strict=True):
-        bars(axes, rows, [row[key] / 1e6 if row[key] else None for row in rows])
+    for axes, (heading, sizes) in zip(columns, measures.items(), strict=True):
+        bars(axes, rows, [size / 1e6 if size else None for size in sizes])
         title(axes, heading)
     yield Drawing(
         "footprint",
@@ -97,12 +102,12 @@ def _footprint(report: Report) -> Iterator[Drawing]:
 
 
 def _latency(report: Report) -> Iterator[Drawing]:
-    rows = [row for row in ordered(report) if len(row["latency_ms"]["raw"]) > 1]
+    rows = [row for row in ordered(report) if len(row.latency_ms.raw) > 1]
     if not rows:
         return
     drawn, (axes,) = row_axes(rows, 1, 6.4)
     for place, row in enumerate(rows):
-        marks = np.percentile(row["latency_ms"]["raw"], [5, 25, 50, 75, 95, 99])
+        marks = np.percentile(row.latency_ms.raw, [5, 25, 50, 75, 95, 99])
         low, first, middle, third, high, last = marks.tolist()
         color = color_of(row)
         axes.hlines(place, low, high, color=color, linewidth=1.2)
@@ -121,14 +126,16 @@ def _latency(report: Report) -> Iterator[Drawing]:
 
 
 def _out_of_domain(report: Report) -> Iterator[Drawing]:
-    rows = [row for row in answering(report) if any(row["ood_accuracy"].values())]
-    columns = {report["task"]: {row["system"]: _estimate(row["accuracy"], row) for row in rows}}
-    for name in report["ood"]:
-        found = {row["system"]: row["ood_accuracy"].get(name) for row in rows}
-        columns[name] = {
-            system: (one["accuracy"], *one["ci95"]) for system, one in found.items() if one
+    rows = [row for row in answering(report) if any(row.ood_accuracy.values())]
+    columns = {
+        report.task: {
+            row.system: _estimate(row.accuracy, row) for row in rows if row.accuracy is not None
         }
-    if report["ood"] and rows:
+    }
+    for name in report.ood:
+        found = {row.system: row.ood_accuracy.get(name) for row in rows}
+        columns[name] = {system: (one.accuracy, *one.ci95) for system, one in found.items() if one}
+    if report.ood and rows:
         yield from _share_columns(
             "out-of-domain",
             "Out of domain",
@@ -140,15 +147,15 @@ def _out_of_domain(report: Report) -> Iterator[Drawing]:
 
 
 def _by_group(report: Report) -> Iterator[Drawing]:
-    for place, name in enumerate((None, *report["ood"])):
+    for place, name in enumerate((None, *report.ood)):
         rows = [row for row in answering(report) if parts_of(row, name)]
         columns: dict[str, dict[str, Estimate]] = {}
         for row in rows:
             for group, one in parts_of(row, name).items():
-                share = wilson_interval(one["accuracy"], one["examples"])
-                columns.setdefault(group, {})[row["system"]] = (one["accuracy"], *share)
+                share = wilson_interval(one.accuracy, one.examples)
+                columns.setdefault(group, {})[row.system] = (one.accuracy, *share)
         if rows:
-            task = name or report["task"]
+            task = name or report.task
             yield from _share_columns(
                 f"groups-{place}",
                 f"{task} by group",
@@ -186,7 +193,7 @@ def _share_columns(
 
 
 def _estimate(value: float, row: Row) -> Estimate:
-    low, high = row["accuracy_ci95"] or (value, value)
+    low, high = row.accuracy_ci95 or (value, value)
     return value, low, high
 
 

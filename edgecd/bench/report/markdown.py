@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from edgecd.bench.report import tables
-from edgecd.bench.report.facts import Report, complete, ordered
-from edgecd.bench.report.verdict import verdict
+from edgecd.bench.report.compare import Change, Comparison
+from edgecd.bench.report.record import Report
+from edgecd.bench.report.selection import ordered
 from edgecd.bench.report.words import notes
 
 if TYPE_CHECKING:
     import rich.table
 
-__all__ = ["comparison_notes", "comparison_table", "markdown", "table", "verdict"]
-
 
 def markdown(report: Report) -> str:
     """report.md: made from report.json alone."""
-    report = complete(report)
     main = tables.main_table(report)
-    parts = [f"# Benchmark: {report['task']}", report["verdict"], _markdown_table(main), main.about]
+    parts = [f"# Benchmark: {report.task}", report.verdict, _markdown_table(main), main.about]
     others = [tables.against_table(report), tables.accuracy_table(report)]
-    others += [tables.domain_table(report)] if report["ood"] else []
+    others += [tables.domain_table(report)] if report.ood else []
     others += [*tables.group_tables(report), tables.speed_table(report)]
     for one in others:
         if one.rows:
@@ -36,8 +34,7 @@ def table(report: Report) -> rich.table.Table:
     from rich.table import Table
     from rich.text import Text
 
-    report = complete(report)
-    shown = Table(title=Text(f"Benchmark: {report['task']}"), title_justify="left")
+    shown = Table(title=Text(f"Benchmark: {report.task}"), title_justify="left")
     for name, _ in tables.TERMINAL:
         justify = "left" if name == "system" else "right"
         shown.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
@@ -47,45 +44,49 @@ def table(report: Report) -> rich.table.Table:
     return shown
 
 
-def comparison_table(comparison: Mapping[str, Any]) -> rich.table.Table:
-    """Two reports for a terminal: a system's figures in A and in B, and below them the change."""
+def comparison_table(comparison: Comparison) -> rich.table.Table:
+    """Two reports for a terminal: a system's numbers in A and in B, and below them the change."""
     from rich.table import Table
     from rich.text import Text
 
     shown = Table(
-        title=Text(f"{comparison['task']}: A -> B, * marks changes beyond chance"),
+        title=Text(f"{comparison.task}: A -> B, * marks changes beyond chance"),
         title_justify="left",
     )
     shown.add_column("system", overflow="fold")
     for name in ("accuracy", "p50 ms", "memory MB", "disk MB"):
         shown.add_column(name, justify="right", no_wrap=True)
-    for row in comparison["rows"]:
+    for row in comparison.rows:
         cells = (
-            _change(row["accuracy"], 3, 1, "+.3f"),
-            _change(row["p50_ms"], 1, 1, "+.0%"),
-            _change(row["peak_rss_bytes"], 0, 1e6, "+.0%"),
-            _change(row["disk_bytes"], 0, 1e6, "+.0%"),
+            _change(row.accuracy, 3, 1, "+.3f", bool(row.accuracy and row.accuracy.significant)),
+            _change(row.p50_ms, 1, 1, "+.0%", bool(row.p50_ms.significant)),
+            _change(row.peak_rss_bytes, 0, 1e6, "+.0%"),
+            _change(row.disk_bytes, 0, 1e6, "+.0%"),
         )
-        shown.add_row(Text(row["system"]), *cells)
+        shown.add_row(Text(row.system), *cells)
     return shown
 
 
-def comparison_notes(comparison: Mapping[str, Any]) -> Iterator[str]:
+def comparison_notes(comparison: Comparison) -> Iterator[str]:
     """What A and B are, what only one of them has, and what to know."""
-    for side in ("a", "b"):
-        only = comparison[f"only_{side}"]
+    for side, path, only in (
+        ("A", comparison.a, comparison.only_a),
+        ("B", comparison.b, comparison.only_b),
+    ):
         more = f"; only there: {', '.join(only)}" if only else ""
-        yield f"{side.upper()}: {comparison[side]}{more}"
-    yield from comparison["notes"]
+        yield f"{side}: {path}{more}"
+    yield from comparison.notes
 
 
-def _change(values: Mapping[str, Any] | None, digits: int, unit: float, style: str) -> str:
-    if values is None:
+def _change(
+    change: Change | None, digits: int, unit: float, style: str, beyond_chance: bool = False
+) -> str:
+    if change is None:
         return "-"
-    both = f"{values['a'] / unit:.{digits}f} -> {values['b'] / unit:.{digits}f}"
-    if values["change"] is None:
+    both = f"{change.a / unit:.{digits}f} -> {change.b / unit:.{digits}f}"
+    if change.change is None:
         return both
-    return f"{both}\n{values['change']:{style}}{' *' if values.get('significant') else ''}"
+    return f"{both}\n{change.change:{style}}{' *' if beyond_chance else ''}"
 
 
 def _markdown_table(table: tables.Table) -> str:

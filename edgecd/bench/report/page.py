@@ -9,8 +9,17 @@ from html import escape
 from importlib.resources import files
 
 from edgecd.bench.report import cells, tables
-from edgecd.bench.report.facts import Report, Row, best_student, complete, p50_ms, prompt_of
+from edgecd.bench.report.record import Report, Row
+from edgecd.bench.report.verdict import (
+    NO_ADVICE,
+    Verdict,
+    answer_text,
+    cost_text,
+    gap_text,
+    judge,
+)
 from edgecd.bench.report.words import notes
+from edgecd.plotting.roles import role_of
 
 _STYLE = "page.css"
 
@@ -29,13 +38,13 @@ def page(report: Report, pictures: Sequence[Picture] | None) -> str:
 
     `svg` of a picture must come from `edgecd.plotting.style.inline_svg`; all else is escaped.
     """
-    report = complete(report)
-    task = escape(report["task"])
+    found = judge(report)
+    task = escape(report.task)
     style = files("edgecd.bench.report").joinpath(_STYLE).read_text(encoding="utf-8")
     body = [
-        *_head(report),
+        *_head(report, found),
         "<main>",
-        *_table(tables.main_table(report), best_student(report)),
+        *_table(tables.main_table(report), found.student),
         *_figures(pictures),
         "<h2>Details</h2>",
         *_details(report),
@@ -66,49 +75,40 @@ def page(report: Report, pictures: Sequence[Picture] | None) -> str:
     )
 
 
-def _head(report: Report) -> Iterator[str]:
+def _head(report: Report, verdict: Verdict) -> Iterator[str]:
     """The answer, then what it rests on."""
-    first, rest = _sentences(report["verdict"])
+    answer, gap = answer_text(verdict), gap_text(verdict)
     yield "<header>"
-    yield f"<h1>Benchmark: {escape(report['task'])}</h1>"
-    yield f'<p class="verdict">{_text(first)}</p>'
-    if rest:
-        yield f'<p class="rest">{_text(rest)}</p>'
-    if facts := list(_key_facts(report)):
+    yield f"<h1>Benchmark: {escape(report.task)}</h1>"
+    yield f'<p class="verdict">{_text(f"{answer}." if answer else NO_ADVICE)}</p>'
+    if gap:
+        yield f'<p class="rest">{_text(f"{gap[0].upper()}{gap[1:]}. {cost_text(verdict)}")}</p>'
+    if numbers := list(_key_numbers(report, verdict)):
         yield '<dl class="key">'
-        for name, value in facts:
+        for name, value in numbers:
             yield f"<div><dt>{_text(name)}</dt><dd>{escape(value)}</dd></div>"
         yield "</dl>"
     yield "</header>"
 
 
-def _sentences(verdict: str) -> tuple[str, str]:
-    """The answer itself, and the figures behind it."""
-    answer, opened, figures = verdict.partition(" (accuracy ")
-    if not opened:
-        return verdict, ""
-    gap, _, rest = figures.partition("). ")
-    return f"{answer}.", f"Accuracy {gap}. {rest}"
-
-
-def _key_facts(report: Report) -> Iterator[tuple[str, str]]:
-    best = best_student(report)
-    found = best and (prompt_of(report, best, "cached") or prompt_of(report, best, "naive"))
-    if not (best and found):
+def _key_numbers(report: Report, verdict: Verdict) -> Iterator[tuple[str, str]]:
+    best, rival = verdict.student, verdict.rival
+    if best is None or rival is None:
         return
-    prompt, ratio = found
-    how = "cached" if prompt["role"].endswith("cached") else "prompt's"
-    if gap := best["accuracy_minus_teacher"]:
-        low, high = (100 * end for end in gap["ci95"])
+    how = "cached" if role_of(rival.prompt.role).cached else "prompt's"
+    if gap := verdict.gap:
+        low, high = (100 * end for end in gap.ci95)
         yield (
-            f"accuracy against `{report['reference']}` [{low:+.1f}, {high:+.1f}]",
-            f"{100 * gap['difference']:+.1f} points",
+            f"accuracy against `{report.reference}` [{low:+.1f}, {high:+.1f}]",
+            f"{100 * gap.difference:+.1f} points",
         )
-    yield f"as fast as the {how} prompt, {p50_ms(best):.0f} ms a query", f"{ratio:.1f}x"
-    for key, words in (("peak_rss_bytes", "memory"), ("disk_bytes", "disk")):
-        if best[key] and prompt[key]:
-            share = f"{prompt[key] / best[key]:.1f}x"
-            yield f"less {words}, {cells.megabytes(best[key])} MB", share
+    yield f"as fast as the {how} prompt, {best.p50_ms:.0f} ms a query", f"{rival.ratio:.1f}x"
+    for ours, theirs, words in (
+        (best.peak_rss_bytes, rival.prompt.peak_rss_bytes, "memory"),
+        (best.disk_bytes, rival.prompt.disk_bytes, "disk"),
+    ):
+        if ours and theirs:
+            yield f"less {words}, {cells.megabytes(ours)} MB", f"{theirs / ours:.1f}x"
 
 
 def _table(table: tables.Table, best: Row | None = None) -> Iterator[str]:
@@ -124,7 +124,7 @@ def _table(table: tables.Table, best: Row | None = None) -> Iterator[str]:
             wide = f'class="group" colspan="{len(table.columns)}" scope="rowgroup"'
             yield f"<tr><th {wide}>{escape(heading)}</th></tr>"
         for system, *values in rows:
-            mark = ' class="best"' if best is not None and best["system"] == system else ""
+            mark = ' class="best"' if best is not None and best.system == system else ""
             data = "".join(f"<td>{escape(value)}</td>" for value in values)
             yield f'<tr{mark}><th scope="row">{escape(system)}</th>{data}</tr>'
         yield "</tbody>"
@@ -148,7 +148,7 @@ def _figures(pictures: Sequence[Picture] | None) -> Iterator[str]:
 
 
 def _details(report: Report) -> Iterator[str]:
-    found = [tables.domain_table(report)] if report["ood"] else []
+    found = [tables.domain_table(report)] if report.ood else []
     found += [*tables.group_tables(report), tables.accuracy_table(report)]
     found += [tables.against_table(report), tables.speed_table(report)]
     for table in found:

@@ -1,17 +1,21 @@
-"""From what processes measured to the rows of the report: all figures are worked out here."""
+"""From what processes measured to the rows of the report: all numbers are worked out here."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import mean, median
-from typing import Any
 
 import numpy as np
 
-from edgecd.bench.report.answers import Result, draw_spread, judge, quality
-from edgecd.bench.systems.choose import TEACHER, TEACHER_CACHED, System
+from edgecd.bench.exchange import Evaluation, Timing
+from edgecd.bench.report.answers import draw_spread, judge, with_quality
+from edgecd.bench.report.record import FasterThan, Latency, Noise, Ratio, Round, Row, SameAnswers
+from edgecd.bench.systems.base import System
+from edgecd.plotting.roles import TEACHER, TEACHER_CACHED
 from edgecd.tasks.evaluation import EvalSet
+
+_RIVALS = (TEACHER, TEACHER_CACHED)  # read for each query, and with its prefix cached
 
 
 @dataclass(frozen=True)
@@ -22,8 +26,8 @@ class Measured:
     """
 
     system: System
-    rounds: Sequence[Result]
-    evaluation: Result | None
+    rounds: Sequence[Timing]
+    evaluation: Evaluation | None
 
 
 def make_rows(
@@ -31,7 +35,7 @@ def make_rows(
     sets: Sequence[EvalSet],
     labels: Sequence[str],
     reference: str | None,
-) -> list[dict[str, Any]]:
+) -> tuple[Row, ...]:
     """The report's rows in the order given; `reference` is the system to compare answers with."""
     by_name = {one.system.name: one for one in measured}
     judged = {
@@ -42,115 +46,115 @@ def make_rows(
     rows = []
     for one in measured:
         source = one.system.accuracy_from
-        row = _speed(one)
-        row |= quality(judged.get(source or one.system.name), judged.get(reference or ""), sets)
         asked = by_name.get(source or one.system.name)
-        row["draws"] = draw_spread(asked.evaluation if asked else None, sets[0], labels)
-        row["accuracy_from"] = source
-        row["naive_equals_cached"] = (
-            compare(one.rounds[0], by_name[source].rounds[0]) if source in by_name else None
+        row = replace(
+            _speed(one),
+            draws=draw_spread(asked.evaluation if asked else None, sets[0], labels),
+            accuracy_from=source,
+            naive_equals_cached=(
+                compare(one.rounds[0], asked.rounds[0]) if source and asked else None
+            ),
+            faster_than=FasterThan(
+                *(_faster(one, _rival(one.system, role, measured)) for role in _RIVALS)
+            ),
         )
-        row["faster_than"] = {
-            what: _faster(one, _rival(one.system, role, measured))
-            for what, role in (("naive", TEACHER), ("cached", TEACHER_CACHED))
-        }
-        rows.append(row)
-    return rows
+        answers = judged.get(source or one.system.name)
+        rows.append(with_quality(row, answers, judged.get(reference or ""), sets))
+    return tuple(rows)
 
 
 def find_reference(measured: Sequence[Measured]) -> str | None:
     """The teacher's cached prompt that was asked most: all sets before the task's own alone, then
     most shots, then PyTorch before other runtimes; None when there is none."""
     found = [
-        one for one in measured if one.system.role == TEACHER_CACHED and one.evaluation is not None
+        (len(one.evaluation.scores), one.system.shots, one.system.precision is None, one.system)
+        for one in measured
+        if one.system.role == TEACHER_CACHED and one.evaluation is not None
     ]
-    if not found:
-        return None
-
-    def worth(one: Measured) -> tuple[int, int, bool]:
-        asked = len((one.evaluation or {})["scores"])
-        return asked, one.system.shots, one.system.precision is None
-
-    return max(found, key=worth).system.name
+    return max(found, key=lambda one: one[:3])[3].name if found else None
 
 
-def noise(measured: Sequence[Measured]) -> dict[str, Any] | None:
+def noise(measured: Sequence[Measured]) -> Noise | None:
     """How far rounds differ: the slowest p50 over the fastest, usual and worst; None for one."""
     spreads = {one.system.name: _spread(one.rounds) for one in measured if len(one.rounds) > 1}
     if not spreads:
         return None
     worst = max(spreads, key=lambda name: spreads[name])
-    return {
-        "p50_spread_median": median(spreads.values()),
-        "p50_spread_max": spreads[worst],
-        "worst": worst,
-    }
+    return Noise(median(spreads.values()), spreads[worst], worst)
 
 
-def compare(naive: Result, cached: Result) -> dict[str, Any]:
+def compare(naive: Timing, cached: Timing) -> SameAnswers:
     """Do a prompt read anew and one read once give the same answers? On the timed queries."""
-    count = min(len(naive["timed_scores"]), len(cached["timed_scores"]))
-    one, other = (np.array(result["timed_scores"][:count]) for result in (naive, cached))
-    return {
-        "examples": count,
-        "label_mismatches": int(np.sum(one.argmax(-1) != other.argmax(-1))),
-        "max_abs_logit_diff": float(np.abs(one - other).max()),
-    }
+    count = min(len(naive.timed_scores), len(cached.timed_scores))
+    one, other = (np.array(result.timed_scores[:count]) for result in (naive, cached))
+    return SameAnswers(
+        examples=count,
+        label_mismatches=int(np.sum(one.argmax(-1) != other.argmax(-1))),
+        max_abs_logit_diff=float(np.abs(one - other).max()),
+    )
 
 
-def _speed(one: Measured) -> dict[str, Any]:
-    system, first = one.system, one.rounds[0]
-    latencies_ms = [value for found in one.rounds for value in found["latency_ms"]]
+def _speed(one: Measured) -> Row:
+    """The row without its answers: medians over rounds of what happens once, peaks of memory."""
+    system, first, metadata = one.system, one.rounds[0], one.rounds[0].metadata
+    loaded = [found.metadata for found in one.rounds]
+    latencies_ms = [value for found in one.rounds for value in found.latency_ms]
     p50, p95, p99 = np.percentile(latencies_ms, [50, 95, 99]).tolist()
-    evaluation = one.evaluation or {}
-    batch = int(evaluation.get("batch_size", 1))
-    energy = [found["energy_j_per_query"] for found in one.rounds]
-    return {
-        "system": system.name,
-        "kind": system.kind,
-        "role": system.role,
-        **{key: first[key] for key in ("precision", "runtime", "runtime_version", "provider")},
-        "threads": first["threads"],
-        "shots_in_input": system.shots,
-        "tokens_per_query_mean": first["tokens_per_query_mean"],
-        **{key: first[key] for key in ("context_tokens", "parameters", "disk_bytes")},
-        "peak_rss_bytes": max(found["peak_rss_bytes"] for found in one.rounds),
-        "peak_rss_evaluation_bytes": evaluation.get("peak_rss_evaluation_bytes"),
-        "peak_gpu_bytes": first["peak_gpu_bytes"],
-        **{
-            key: None if first[key] is None else median(found[key] for found in one.rounds)
-            for key in ("import_ms", "load_ms", "context_ms", "first_call_ms")
-        },
-        "latency_ms": {"p50": p50, "p95": p95, "p99": p99, "raw": latencies_ms},
-        "rounds": [
-            {
-                "p50_ms": median(found["latency_ms"]),
-                **{
-                    key: found.get(key)
-                    for key in ("load_ms", "first_call_ms", "load_average_before")
-                },
-            }
+    energy = [found.energy_j_per_query for found in one.rounds]
+    known = [value for value in energy if value is not None]
+    evaluation = one.evaluation
+    throughput_per_s, batch = 1e3 / float(np.mean(latencies_ms)), 1
+    if evaluation is not None and evaluation.batch_size > 1:
+        throughput_per_s, batch = evaluation.throughput_per_s, evaluation.batch_size
+    context_ms = [found.context_ms for found in loaded if found.context_ms is not None]
+    return Row(
+        system=system.name,
+        kind=system.kind,
+        role=system.role,
+        precision=metadata.precision,
+        runtime=metadata.runtime,
+        runtime_version=metadata.runtime_version,
+        provider=metadata.provider,
+        threads=first.threads,
+        shots_in_input=system.shots,
+        tokens_per_query_mean=first.tokens_per_query_mean,
+        context_tokens=metadata.context_tokens,
+        parameters=metadata.parameters,
+        disk_bytes=metadata.disk_bytes,
+        peak_rss_bytes=max(found.peak_rss_bytes for found in one.rounds),
+        peak_rss_evaluation_bytes=evaluation.peak_rss_evaluation_bytes if evaluation else None,
+        peak_gpu_bytes=first.peak_gpu_bytes,
+        import_ms=median(found.import_ms for found in loaded),
+        load_ms=median(found.load_ms for found in loaded),
+        context_ms=median(context_ms) if context_ms else None,
+        first_call_ms=median(found.first_call_ms for found in one.rounds),
+        latency_ms=Latency(p50, p95, p99, tuple(latencies_ms)),
+        rounds=tuple(
+            Round(
+                p50_ms=median(found.latency_ms),
+                load_ms=found.metadata.load_ms,
+                first_call_ms=found.first_call_ms,
+                load_average_before=found.load_average_before,
+            )
             for found in one.rounds
-        ],
-        "p50_spread": _spread(one.rounds),
-        "energy_j_per_query": None if None in energy else mean(energy),
-        "throughput_per_s": (
-            evaluation["throughput_per_s"] if batch > 1 else 1e3 / float(np.mean(latencies_ms))
         ),
-        "throughput_batch": batch,
-        "modules": first["modules"],
-    }
+        p50_spread=_spread(one.rounds),
+        energy_j_per_query=mean(known) if len(known) == len(energy) else None,
+        throughput_per_s=throughput_per_s,
+        throughput_batch=batch,
+        modules=first.modules,
+    )
 
 
-def _spread(rounds: Sequence[Result]) -> float:
-    p50s = [median(found["latency_ms"]) for found in rounds]
-    return float(max(p50s) / min(p50s))
+def _spread(rounds: Sequence[Timing]) -> float:
+    p50s = [median(found.latency_ms) for found in rounds]
+    return max(p50s) / min(p50s)
 
 
 def _rival(system: System, role: str, measured: Sequence[Measured]) -> Measured | None:
     """The teacher's prompt on the system's own runtime where there is one, with most shots."""
     found = [one for one in measured if one.system.role == role and one.system is not system]
-    if system.role in (TEACHER, TEACHER_CACHED):
+    if system.role in _RIVALS:
         return None
     most = max((one.system.shots for one in found), default=0)
     found = [one for one in found if one.system.shots == most]
@@ -158,7 +162,7 @@ def _rival(system: System, role: str, measured: Sequence[Measured]) -> Measured 
     return found[0] if found else None
 
 
-def _faster(one: Measured, rival: Measured | None) -> dict[str, Any] | None:
+def _faster(one: Measured, rival: Measured | None) -> Ratio | None:
     """How many times less time than a rival, on the queries that both were timed on.
 
     The median over rounds, each of which measured both within minutes.
@@ -167,7 +171,6 @@ def _faster(one: Measured, rival: Measured | None) -> dict[str, Any] | None:
         return None
     ratios = []
     for ours, theirs in zip(one.rounds, rival.rounds, strict=False):
-        count = min(len(ours["latency_ms"]), len(theirs["latency_ms"]))
-        p50s = [median(found["latency_ms"][:count]) for found in (ours, theirs)]
-        ratios.append(p50s[1] / p50s[0])
-    return {"system": rival.system.name, "ratio": median(ratios)}
+        count = min(len(ours.latency_ms), len(theirs.latency_ms))
+        ratios.append(median(theirs.latency_ms[:count]) / median(ours.latency_ms[:count]))
+    return Ratio(rival.system.name, median(ratios))

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from edgecd.bench.report import cells
-from edgecd.bench.report.facts import Report, Row, answering, groups, p50_ms, parts_of
+from edgecd.bench.report.record import FasterThan, OutOfDomain, Report, Row
+from edgecd.bench.report.selection import answering, groups, parts_of
 
 Column = tuple[str, Callable[[Row], str]]
 
@@ -27,18 +28,18 @@ class Table:
         return [row for _, rows in self.groups for row in rows]
 
 
-SYSTEM: Column = ("system", lambda row: str(row["system"]))
-SHOTS: Column = ("shots", lambda row: str(row["shots_in_input"]))
-TOKENS: Column = ("tokens", lambda row: cells.number(row["tokens_per_query_mean"], 0))
+SYSTEM: Column = ("system", lambda row: row.system)
+SHOTS: Column = ("shots", lambda row: str(row.shots_in_input))
+TOKENS: Column = ("tokens", lambda row: cells.number(row.tokens_per_query_mean, 0))
 ACCURACY: Column = (
     "accuracy [95%]",
-    lambda row: cells.interval(row["accuracy"], row["accuracy_ci95"]),
+    lambda row: cells.interval(row.accuracy, row.accuracy_ci95),
 )
-P50: Column = ("p50 ms", lambda row: cells.number(p50_ms(row), 1))
-P95: Column = ("p95 ms", lambda row: cells.number(row["latency_ms"]["p95"], 1))
-P99: Column = ("p99 ms", lambda row: cells.number(row["latency_ms"]["p99"], 1))
-MEMORY: Column = ("memory MB", lambda row: cells.megabytes(row["peak_rss_bytes"]))
-DISK: Column = ("disk MB", lambda row: cells.megabytes(row["disk_bytes"]))
+P50: Column = ("p50 ms", lambda row: cells.number(row.p50_ms, 1))
+P95: Column = ("p95 ms", lambda row: cells.number(row.latency_ms.p95, 1))
+P99: Column = ("p99 ms", lambda row: cells.number(row.latency_ms.p99, 1))
+MEMORY: Column = ("memory MB", lambda row: cells.megabytes(row.peak_rss_bytes))
+DISK: Column = ("disk MB", lambda row: cells.megabytes(row.disk_bytes))
 TERMINAL = (SYSTEM, ("accuracy", cells.accuracy), P50, MEMORY, DISK)
 
 
@@ -60,13 +61,13 @@ def main_table(report: Report) -> Table:
         "Latency is of one query at a time, from text to scores; memory is the peak of a fresh "
         "process up to the last of them."
     ]
-    if report["reference"]:
-        about.append(f"`difference` is the accuracy minus that of `{report['reference']}`.")
+    if report.reference:
+        about.append(f"`difference` is the accuracy minus that of `{report.reference}`.")
     about.append(
         "`faster`: times as fast as the teacher's prompt with its prefix cached, on the same "
         "runtime and precision where that was measured."
     )
-    return _table("Results", columns, report["rows"], " ".join(about))
+    return _table("Results", columns, report.rows, " ".join(about))
 
 
 def against_table(report: Report) -> Table:
@@ -75,12 +76,12 @@ def against_table(report: Report) -> Table:
         SYSTEM,
         ("faster than naive", lambda row: cells.faster(report, row, "naive", named=True)),
         ("faster than cached", lambda row: cells.faster(report, row, "cached", named=True)),
-        ("less memory", lambda row: cells.less(report, row, "peak_rss_bytes")),
-        ("less disk", lambda row: cells.less(report, row, "disk_bytes")),
+        ("less memory", partial(cells.less_memory, report)),
+        ("less disk", partial(cells.less_disk, report)),
     ]
     about = "In brackets the prompt that a row is compared with: the one on the same runtime and "
     about += "precision where that was measured. Memory and disk are against the cached one."
-    rows = [row for row in report["rows"] if any(row["faster_than"].values())]
+    rows = [row for row in report.rows if row.faster_than != FasterThan()]
     return _table("Against the teacher's prompt", columns, rows, about)
 
 
@@ -92,13 +93,13 @@ def accuracy_table(report: Report) -> Table:
         ("difference [95%]", partial(cells.difference, report)),
         ("McNemar p", partial(cells.mcnemar, report)),
         ("over draws", cells.draws),
-        ("as teacher", lambda row: cells.number(row["agreement_with_teacher"], 3)),
-        ("macro-F1", lambda row: cells.number(row["macro_f1"], 3)),
-        ("ECE", lambda row: cells.number(row["ece"], 3)),
+        ("as teacher", lambda row: cells.number(row.agreement_with_teacher, 3)),
+        ("macro-F1", lambda row: cells.number(row.macro_f1, 3)),
+        ("ECE", lambda row: cells.number(row.ece, 3)),
         ("uncalibrated", cells.uncalibrated),
     ]
     about = {
-        "difference [95%]": f"Differences are from `{report['reference']}`, on the same examples.",
+        "difference [95%]": f"Differences are from `{report.reference}`, on the same examples.",
         "McNemar p": "After McNemar's p: examples that only this system got right, and only the "
         "reference.",
         "over draws": "`over draws`: mean ± standard deviation of the accuracy over demonstration "
@@ -118,25 +119,25 @@ def accuracy_table(report: Report) -> Table:
 
 def domain_table(report: Report) -> Table:
     """Accuracy out of domain, next to the task's own."""
-    columns: list[Column] = [SYSTEM, (report["task"], ACCURACY[1])]
-    columns += [(name, partial(cells.out_of_domain, name=name)) for name in report["ood"]]
+    columns: list[Column] = [SYSTEM, (report.task, ACCURACY[1])]
+    columns += [(name, partial(cells.out_of_domain, name=name)) for name in report.ood]
     about = "In brackets 95% intervals."
-    if any((one or {}).get("minus_teacher") for row in report["rows"] for one in _ood(row)):
-        about += f" After them the difference from `{report['reference']}`, on the same examples."
+    if any(one and one.minus_teacher for row in report.rows for one in _ood(row)):
+        about += f" After them the difference from `{report.reference}`, on the same examples."
     return _table("Out of domain", columns, answering(report), about)
 
 
 def group_tables(report: Report) -> list[Table]:
     """A table for each data set whose examples come in groups (HANS: its heuristics)."""
     tables = []
-    for name in (None, *report["ood"]):
+    for name in (None, *report.ood):
         rows = [row for row in answering(report) if parts_of(row, name)]
         found = dict.fromkeys(group for row in rows for group in parts_of(row, name))
         columns: list[Column] = [SYSTEM]
         columns += [(group, partial(cells.part, name=name, group=group)) for group in found]
         if rows:
             about = "Accuracy, and in brackets the number of examples."
-            tables.append(_table(f"{name or report['task']} by group", columns, rows, about))
+            tables.append(_table(f"{name or report.task} by group", columns, rows, about))
     return tables
 
 
@@ -147,20 +148,20 @@ def speed_table(report: Report) -> Table:
         P50,
         P95,
         P99,
-        ("spread", lambda row: cells.number(row["p50_spread"], 2)),
+        ("spread", lambda row: cells.number(row.p50_spread, 2)),
         ("load ms", cells.load_ms),
-        ("first ms", lambda row: cells.number(row["first_call_ms"], 1)),
+        ("first ms", lambda row: cells.number(row.first_call_ms, 1)),
         ("queries/s", cells.throughput),
-        ("J/query", lambda row: cells.number(row["energy_j_per_query"], 2)),
-        ("threads", lambda row: str(row["threads"] or cells.NONE)),
+        ("J/query", lambda row: cells.number(row.energy_j_per_query, 2)),
+        ("threads", lambda row: str(row.threads or cells.NONE)),
     ]
     about = "`spread`: the slowest round's p50 over the fastest round's. `load ms` includes "
     about += "reading a prefix that is cached. `queries/s` is at batch 1 unless the batch is given."
-    return _table("Time", columns, report["rows"], about, optional=True)
+    return _table("Time", columns, report.rows, about, optional=True)
 
 
-def _ood(row: Row) -> Sequence[Row | None]:
-    return list(row["ood_accuracy"].values())
+def _ood(row: Row) -> Sequence[OutOfDomain | None]:
+    return list(row.ood_accuracy.values())
 
 
 def _table(

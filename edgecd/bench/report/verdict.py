@@ -1,67 +1,136 @@
-"""One or two sentences that answer: ship the student, or keep prompting?"""
+"""The answer of a report: ship the student, or keep prompting? And what it rests on."""
 
 from __future__ import annotations
 
-from edgecd.bench.report.facts import (
+from dataclasses import dataclass
+from enum import Enum
+
+from edgecd.bench.report.record import Difference, Report, Row
+from edgecd.bench.report.selection import (
     MARGIN,
-    Report,
-    Row,
+    Rival,
     best_student,
-    complete,
-    p50_ms,
-    prompt_of,
+    rival_of,
     row_of,
 )
+from edgecd.plotting.roles import role_of
+
+NO_ADVICE = "There is no teacher's prompt to compare with, so this is a measurement, no advice."
 
 
-def verdict(report: Report) -> str:
-    """The answer, from the best student (see `best_student`): its accuracy against the reference's,
-    its speed against the teacher's prompt with a cached prefix on the same runtime and precision
-    where that was measured."""
-    report = complete(report)
+class Answer(Enum):
+    """What to do, in words for the student's name and the prompt's."""
+
+    SLOW = "Keep prompting: {0} is not faster than the prompt{1}"
+    SHIP = "Ship the student: {0} answers as well as the prompt that it replaces"
+    KEEP = "Keep prompting where accuracy counts: {0} is less accurate than the prompt"
+    RATHER_SHIP = "Probably ship the student: {0} looks as good as the prompt that it replaces"
+    RATHER_KEEP = "Probably keep prompting: {0} looks less accurate than the prompt"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer for the best student, and the rows and numbers behind it.
+
+    `gap` is the student's accuracy minus the reference's; `cached` and `naive` are the teacher's
+    prompts that it is compared with. `answer` is None where there is nothing to compare; `unsure`
+    tells that there were too few examples for it.
+    """
+
+    student: Row | None = None
+    reference: Row | None = None
+    gap: Difference | None = None
+    cached: Rival | None = None
+    naive: Rival | None = None
+    answer: Answer | None = None
+    unsure: bool = False
+
+    @property
+    def rival(self) -> Rival | None:
+        """The prompt whose speed and size count: the cached one, where it was measured."""
+        return self.cached or self.naive
+
+
+def judge(report: Report) -> Verdict:
+    """Judge the best student (see `best_student`): its accuracy against the reference's, its speed
+    against the teacher's prompt with a cached prefix on the same runtime and precision where that
+    was measured."""
     best = best_student(report)
-    reference = row_of(report, report["reference"])
-    against = best and (prompt_of(report, best, "cached") or prompt_of(report, best, "naive"))
-    gap = best and best["accuracy_minus_teacher"]
-    if not (best and reference and against and gap):
-        return "There is no teacher's prompt to compare with, so this is a measurement, no advice."
-    low, high = gap["ci95"]
-    if against[1] <= 1:
-        answer = "Keep prompting: {0} is not faster than the prompt"
-        if against[0]["role"].endswith("cached"):
-            answer += " with its prefix cached"
+    if best is None:
+        return Verdict()
+    cached, naive = rival_of(report, best, "cached"), rival_of(report, best, "naive")
+    reference, gap = row_of(report, report.reference), best.accuracy_minus_teacher
+    rival = cached or naive
+    if not (reference and gap and rival):
+        return Verdict(best, reference, gap, cached, naive)
+    low, high = gap.ci95
+    if rival.ratio <= 1:
+        answer = Answer.SLOW
     elif low >= -MARGIN:
-        answer = "Ship the student: {0} answers as well as the prompt that it replaces"
+        answer = Answer.SHIP
     elif high < -MARGIN:
-        answer = "Keep prompting where accuracy counts: {0} is less accurate than the prompt"
-    elif gap["difference"] >= -MARGIN:
-        answer = "Probably ship the student: {0} looks as good as the prompt that it replaces"
+        answer = Answer.KEEP
+    elif gap.difference >= -MARGIN:
+        answer = Answer.RATHER_SHIP
     else:
-        answer = "Probably keep prompting: {0} looks less accurate than the prompt"
-    if low < -MARGIN <= high:
-        answer += f", but {best['examples']} examples are too few to be sure"
-    sentence = answer.format(f"`{best['system']}`") + (
-        f" (accuracy {best['accuracy']:.3f} against {reference['accuracy']:.3f}, difference "
-        f"{gap['difference']:+.3f} [{low:+.3f}, {high:+.3f}])."
+        answer = Answer.RATHER_KEEP
+    return Verdict(best, reference, gap, cached, naive, answer, unsure=low < -MARGIN <= high)
+
+
+def sentence(verdict: Verdict) -> str:
+    """One or two sentences: the answer, and in brackets and after it what it rests on."""
+    found = gap_text(verdict)
+    if not found:
+        return NO_ADVICE
+    return f"{answer_text(verdict)} ({found}). {cost_text(verdict)}"
+
+
+def answer_text(verdict: Verdict) -> str:
+    """The answer alone, without a full stop; empty where there is none."""
+    if verdict.answer is None or verdict.student is None or verdict.rival is None:
+        return ""
+    cached = role_of(verdict.rival.prompt.role).cached
+    text = verdict.answer.value.format(
+        f"`{verdict.student.system}`", " with its prefix cached" if cached else ""
     )
-    return f"{sentence} {_cost(report, best)}"
+    few = f", but {verdict.student.examples} examples are too few to be sure"
+    return text + (few if verdict.unsure else "")
 
 
-def _cost(report: Report, best: Row) -> str:
-    """Time, memory and disk against the prompts on the same runtime."""
-    cached, naive = (prompt_of(report, best, how) for how in ("cached", "naive"))
+def gap_text(verdict: Verdict) -> str:
+    """Both accuracies and their difference; empty where there is no answer."""
+    best, reference, gap = verdict.student, verdict.reference, verdict.gap
+    if verdict.answer is None or not (best and reference and gap):
+        return ""
+    low, high = gap.ci95
+    return (
+        f"accuracy {best.accuracy:.3f} against {reference.accuracy:.3f}, difference "
+        f"{gap.difference:+.3f} [{low:+.3f}, {high:+.3f}]"
+    )
+
+
+def cost_text(verdict: Verdict) -> str:
+    """A sentence: time, memory and disk against the prompts; empty where there are none."""
+    best, rival = verdict.student, verdict.rival
+    if best is None or rival is None:
+        return ""
     times = [
-        f"{p50_ms(pair[0]):.1f} ms {words} ({pair[1]:.1f} times as fast{_name(pair[0])})"
-        for pair, words in ((cached, "with the prompt cached"), (naive, "with it read each time"))
-        if pair
+        f"{one.prompt.p50_ms:.1f} ms {words} ({one.ratio:.1f} times as fast{_name(one.prompt)})"
+        for one, words in (
+            (verdict.cached, "with the prompt cached"),
+            (verdict.naive, "with it read each time"),
+        )
+        if one
     ]
-    text = f"On this machine it takes {p50_ms(best):.1f} ms a query against {' and '.join(times)}"
-    prompt, _ = cached or naive or (best, 1.0)
-    for key, place in (("peak_rss_bytes", "of memory"), ("disk_bytes", "on disk")):
-        if best[key] and prompt[key]:
-            text += f", {best[key] / 1e6:.0f} MB {place} against {prompt[key] / 1e6:.0f} MB"
+    text = f"On this machine it takes {best.p50_ms:.1f} ms a query against {' and '.join(times)}"
+    for ours, theirs, place in (
+        (best.peak_rss_bytes, rival.prompt.peak_rss_bytes, "of memory"),
+        (best.disk_bytes, rival.prompt.disk_bytes, "on disk"),
+    ):
+        if ours and theirs:
+            text += f", {ours / 1e6:.0f} MB {place} against {theirs / 1e6:.0f} MB"
     return f"{text}."
 
 
 def _name(row: Row) -> str:
-    return "" if row["system"] == row["role"] else f", `{row['system']}`"
+    return "" if row.system == row.role else f", `{row.system}`"

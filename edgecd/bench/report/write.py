@@ -7,10 +7,10 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgecd.bench.report.facts import REPORT, Report
 from edgecd.bench.report.figures import draw
 from edgecd.bench.report.markdown import markdown
 from edgecd.bench.report.page import Picture, page
+from edgecd.bench.report.record import REPORT, Report, write_report
 from edgecd.files import new_folder, write_json, write_text
 from edgecd.plotting.style import inline_svg
 
@@ -22,7 +22,7 @@ def write_reports(report: Report, out: Path) -> None:
 
     Without matplotlib (`edgecd[report]`) there are no figures, and the page says so.
     """
-    write_json(out / REPORT, report)
+    write_json(out / REPORT, write_report(report))
     write_text(out / REPORT_TEXT, markdown(report))
     write_text(out / REPORT_PAGE, page(report, _pictures(report, out / FIGURES)))
 

@@ -6,65 +6,53 @@ import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from edgecd.bench.systems.base import ONNX, TORCH, System
 from edgecd.errors import InputError, suggest
-from edgecd.files import read_json, sha256_file
-from edgecd.formats.bundle import MANIFEST, read_manifest
-from edgecd.formats.context import read_context
+from edgecd.files import sha256_file
+from edgecd.formats.context import ContextFacts
+from edgecd.formats.manifest import MANIFEST, Manifest
+from edgecd.plotting.roles import (
+    BASELINES,
+    CONTEXT,
+    MEND,
+    PBFT,
+    PEER,
+    PROMPT_TUNING,
+    STUDENT,
+    TEACHER,
+    TEACHER_CACHED,
+    ZERO_SHOT,
+    role_of,
+)
 
-TEACHER, TEACHER_CACHED = "teacher-icl", "teacher-icl-cached"
-SAME_SIZE, SAME_SIZE_CACHED = "same-size-icl", "same-size-icl-cached"
-ZERO_SHOT = "same-size-zero-shot"
-BASELINES = (TEACHER, TEACHER_CACHED, SAME_SIZE, SAME_SIZE_CACHED, ZERO_SHOT)
-# A naive row reads the whole prompt for each query. Its answers are the cached row's, so its
-# accuracy is taken from there, and only its latency is measured.
-ACCURACY_FROM = {TEACHER: TEACHER_CACHED, SAME_SIZE: SAME_SIZE_CACHED}
-TORCH, ONNX = "torch", "onnxruntime"
 RUNTIMES = (ONNX, TORCH)
-_ROLES = {"pbft": "pbft", "language-model": "context"}
-_CONTEXT_ROLES = {
-    "mend": "mend",
-    "hypertuning": "mend",
-    "gist": "mend",
-    "prompt-tuning": "prompt-tuning",
-}
+# Roles by the method that made a bundle, or a context.
+_ROLES = {"pbft": PBFT, "language-model": CONTEXT}
+_CONTEXT_ROLES = {"mend": MEND, "hypertuning": MEND, "gist": MEND, "prompt-tuning": PROMPT_TUNING}
 _NEEDED = {TORCH: ("torch", "transformers"), ONNX: ("torch", "transformers", "onnx_ir")}
 
 
 @dataclass(frozen=True)
-class System:
-    """One row.
+class Bundle:
+    """A bundle to measure: its folder, and the manifest, read once."""
 
-    `model` is a bundle folder, a language model's name, or the checkpoint that a peer converts;
-    `identity` changes with its weights. A prompt (`icl`) has `shots` demonstrations in its input,
-    read once where it is `cached`; on onnxruntime it has the `precision` that is asked for. A
-    language model's bundle takes a `context` file, or the one inside.
-    """
-
-    name: str
-    kind: Literal["bundle", "icl", "peer"]
-    role: str
-    model: str
-    identity: Any
-    runtime: str = ONNX
-    precision: str | None = None
-    shots: int = 0
-    cached: bool = False
-    bundle: str | None = None  # a peer's: the template and the labels are its
-    context: str | None = None
+    folder: Path
+    manifest: Manifest
 
     @property
-    def accuracy_from(self) -> str | None:
-        """The system whose answers are this one's too, when it has none of its own."""
-        if self.role not in ACCURACY_FROM:
-            return None
-        return self.name.replace(self.role, ACCURACY_FROM[self.role], 1)
+    def name(self) -> str:
+        """The name of its row."""
+        return self.folder.resolve().name
 
-    @property
-    def converted(self) -> bool:
-        """Whether files must be made for it before it can be measured."""
-        return self.kind == "peer" or (self.kind == "icl" and self.runtime == ONNX)
+
+@dataclass(frozen=True)
+class GivenContext:
+    """A context file to give to the bundles of language models, and what it says of itself."""
+
+    file: Path
+    metadata: ContextFacts
 
 
 @dataclass(frozen=True)
@@ -90,13 +78,8 @@ class Prompts:
     precision: str
 
 
-def known_models(
-    bundles: Sequence[Path], run: Path | None, teacher: str | None, student_base: str | None
-) -> Models:
-    """Models as given, else from the run folder, else from the first bundle's provenance."""
-    made: Mapping[str, Any] = read_manifest(bundles[0]).provenance
-    if run is not None:
-        made = read_json(run / "run.json")
+def known_models(made: Mapping[str, Any], teacher: str | None, student_base: str | None) -> Models:
+    """Models as given, else as `made` tells: a run's `run.json`, or a bundle's provenance."""
     return Models(
         teacher or made.get("teacher"), student_base or made.get("student") or made.get("model")
     )
@@ -119,9 +102,9 @@ def choose_roles(models: Models, baselines: Sequence[str] | None) -> tuple[str, 
                 + suggest(role, BASELINES)
             )
         if _model_of(role, models) is None:
-            flag = "--teacher" if role in (TEACHER, TEACHER_CACHED) else "--student"
+            flag = f"--{role_of(role).model}"
             raise InputError(f"baseline {role!r} needs a model, which no bundle names: give {flag}")
-    wanted = {*baselines, *(ACCURACY_FROM[role] for role in baselines if role in ACCURACY_FROM)}
+    wanted = {*baselines, *(role_of(role).accuracy_from for role in baselines)}
     return tuple(role for role in BASELINES if role in wanted)
 
 
@@ -139,12 +122,12 @@ def choose_runtimes(names: Sequence[str] | None) -> tuple[str, ...]:
 
 
 def list_systems(
-    bundles: Sequence[Path],
+    bundles: Sequence[Bundle],
     models: Models,
     prompts: Prompts,
     peers: Sequence[str] = (),
     checkpoint: Path | None = None,
-    contexts: Sequence[Path] = (),
+    contexts: Sequence[GivenContext] = (),
 ) -> tuple[System, ...]:
     """Every row in the report's order: prompts, peers, bundles, then contexts.
 
@@ -155,14 +138,14 @@ def list_systems(
     if peers and checkpoint is None:
         raise InputError("--peers convert the run's checkpoint: say which run with --run")
     systems = list(_prompts(models, prompts))
-    systems += [_peer(name, Path(str(checkpoint)), bundles[0]) for name in peers]
-    systems += [_bundle(folder) for folder in bundles]
-    takers = [folder for folder in bundles if read_manifest(folder).language_model is not None]
+    systems += [_peer(name, Path(str(checkpoint)), bundles[0].folder) for name in peers]
+    systems += [_bundle(one) for one in bundles]
+    takers = [one for one in bundles if one.manifest.language_model is not None]
     if contexts and not takers:
         raise InputError(
             "contexts need the bundle of a language model: edgecd export MODEL --task T --out B"
         )
-    systems += [_with_context(folder, file, len(takers)) for folder in takers for file in contexts]
+    systems += [_with_context(one, given, len(takers)) for one in takers for given in contexts]
     names = [system.name for system in systems]
     for name in names:
         if names.count(name) > 1:
@@ -197,7 +180,7 @@ def _icl(role: str, models: Models, prompts: Prompts, runtime: str, shots: int) 
         runtime=runtime,
         precision=precision,
         shots=shots,
-        cached=role in ACCURACY_FROM.values(),
+        cached=role_of(role).cached,
     )
 
 
@@ -205,7 +188,7 @@ def _peer(name: str, checkpoint: Path, bundle: Path) -> System:
     return System(
         name=name,
         kind="peer",
-        role="peer",
+        role=PEER,
         model=str(checkpoint.resolve()),
         identity=_files_of(str(checkpoint)),
         runtime=name,
@@ -213,31 +196,30 @@ def _peer(name: str, checkpoint: Path, bundle: Path) -> System:
     )
 
 
-def _bundle(folder: Path) -> System:
-    method = str(read_manifest(folder).provenance.get("method"))
+def _bundle(bundle: Bundle) -> System:
+    method = str(bundle.manifest.provenance.get("method"))
     return System(
-        name=folder.resolve().name,
+        name=bundle.name,
         kind="bundle",
-        role=_ROLES.get(method, "student"),
-        model=str(folder.resolve()),
-        identity=sha256_file(folder / MANIFEST),  # it holds the hashes of all the rest
+        role=_ROLES.get(method, STUDENT),
+        model=str(bundle.folder.resolve()),
+        identity=sha256_file(bundle.folder / MANIFEST),  # it holds the hashes of all the rest
     )
 
 
-def _with_context(folder: Path, file: Path, takers: int) -> System:
-    method = read_context(file).facts.method
+def _with_context(bundle: Bundle, given: GivenContext, takers: int) -> System:
     return System(
-        name=file.stem if takers == 1 else f"{folder.resolve().name}-{file.stem}",
+        name=given.file.stem if takers == 1 else f"{bundle.name}-{given.file.stem}",
         kind="bundle",
-        role=_CONTEXT_ROLES.get(method, "context"),
-        model=str(folder.resolve()),
-        identity=[sha256_file(folder / MANIFEST), sha256_file(file)],
-        context=str(file.resolve()),
+        role=_CONTEXT_ROLES.get(given.metadata.method, CONTEXT),
+        model=str(bundle.folder.resolve()),
+        identity=[sha256_file(bundle.folder / MANIFEST), sha256_file(given.file)],
+        context=str(given.file.resolve()),
     )
 
 
 def _model_of(role: str, models: Models) -> str | None:
-    return models.teacher if role in (TEACHER, TEACHER_CACHED) else models.student_base
+    return models.teacher if role_of(role).model == "teacher" else models.student_base
 
 
 def _installed(runtime: str) -> bool:

@@ -6,21 +6,32 @@ import importlib
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING
 
+from edgecd.bench.exchange import Spec
 from edgecd.bench.peers.registry import find, missing_reason
-from edgecd.bench.worker import Fields, Loaded, SkippedError
+from edgecd.bench.systems.base import Fields, Loaded, Metadata, SkippedError
 from edgecd.errors import EdgecdError, InputError, require
 from edgecd.files import new_folder, read_json, write_json
 from edgecd.formats.bundle import read_manifest
 from edgecd.formats.manifest import TOKENIZER
-from edgecd.tasks.encoding import encode_prompt
+from edgecd.tasks.encoding import Encoded, encode_prompt
 
-FACTS = "peer.json"
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from tokenizers import Tokenizer
+
+    from edgecd.bench.peers.checkpoint import Logits
+    from edgecd.formats.manifest import Manifest
+    from edgecd.tasks.prompts import PromptTemplate
+
+METADATA = "peer.json"
 
 
 def prepare(
@@ -54,19 +65,53 @@ def prepare(
             raise InputError(f"{name} cannot convert {checkpoint}: {_short(bad)}") from bad
         # As a bundle has it: what is on disk can be compared.
         shutil.copy(checkpoint / TOKENIZER, part)
-        write_json(part / FACTS, {"peer": name, "labels": labels})
+        write_json(part / METADATA, {"peer": name, "labels": labels})
 
 
-def load(spec: Mapping[str, Any]) -> Loaded:
+@dataclass(frozen=True)
+class PeerAnswerer:
+    """Another runtime, asked one query at a time; see `edgecd.tasks.answerer`.
+
+    Text becomes token ids as the manifest of a bundle of the same run says.
+    """
+
+    manifest: Manifest
+    template: PromptTemplate
+    tokenizer: Tokenizer
+    run: Logits
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels, in the order of the scores' columns."""
+        return self.manifest.labels
+
+    def encode(self, inputs: Sequence[Fields]) -> list[Encoded]:
+        """The tokens of each input; InputError for one that lacks a field of the template."""
+        return [
+            encode_prompt(self.tokenizer, self.template, fields, self.manifest.max_length)
+            for fields in inputs
+        ]
+
+    def logits(self, inputs: Sequence[Fields]) -> NDArray[np.float32]:
+        """Scores of the labels, float32 [inputs, labels]; InputError as `encode`."""
+        import numpy as np
+
+        scores = np.zeros((len(inputs), len(self.labels)), np.float32)
+        for row, one in zip(scores, self.encode(inputs), strict=True):
+            row[:] = self.run(one.ids)
+        return scores
+
+
+def load(spec: Spec) -> Loaded:
     """A prepared peer, ready to answer; see `load_folder`.
 
-    Of `spec`: `system` (`runtime`: the peer's name, `bundle`: a bundle of the same run), `folder`
-    (the prepared one), `threads` and `provider`. Raises SkippedError where a GPU is asked for.
+    Of the spec's system: `runtime` is the peer's name, `bundle` a bundle of the same run; `folder`
+    is the prepared one. Raises SkippedError where a GPU is asked for.
     """
-    if spec["provider"] == "cuda":
+    if spec.provider == "cuda":
         raise SkippedError("peers are measured on the processor only (--provider cpu)")
-    name, bundle = spec["system"]["runtime"], Path(spec["system"]["bundle"])
-    return load_folder(name, Path(spec["folder"]), bundle, spec["threads"])
+    folder, bundle = Path(str(spec.folder)), Path(str(spec.system.bundle))
+    return load_folder(spec.system.runtime, folder, bundle, spec.threads)
 
 
 def load_folder(name: str, folder: Path, bundle: Path, threads: int) -> Loaded:
@@ -85,45 +130,28 @@ def load_folder(name: str, folder: Path, bundle: Path, threads: int) -> Loaded:
 
     imported = time.perf_counter()
     manifest = read_manifest(bundle)
-    labels = read_json(folder / FACTS)["labels"]
-    if tuple(labels) != manifest.labels:
+    if tuple(read_json(folder / METADATA).get("labels") or ()) != manifest.labels:
         raise InputError(f"{folder} and {bundle} have different labels: prepare it again")
     tokenizer = load_tokenizer(folder / TOKENIZER)
     try:
-        logits = runtime.load(folder, peer.variant, threads, manifest.max_length)
+        run = runtime.load(folder, peer.variant, threads, manifest.max_length)
     except Exception as bad:  # each runtime has errors of its own
         raise SkippedError(f"it cannot load what was converted: {_short(bad)}") from bad
     ready = time.perf_counter()
-    template = manifest.prompt
-
-    def ids(fields: Fields) -> list[int]:
-        return encode_prompt(tokenizer, template, fields, manifest.max_length).ids
-
-    def answer(fields: Fields) -> list[float]:
-        row: list[float] = logits(ids(fields)).tolist()
-        return row
-
-    def answer_all(inputs: Sequence[Fields]) -> list[list[float]]:
-        return [answer(fields) for fields in inputs]
-
     return Loaded(
-        answer=answer,
-        answer_all=answer_all,
+        PeerAnswerer(manifest, manifest.prompt, tokenizer, run),
         batch_size=1,
-        tokens=lambda fields: len(ids(fields)),
-        facts={
-            "runtime": runtime.PACKAGE,
-            "runtime_version": runtime_version(runtime),
-            "provider": runtime.PROVIDER,
-            "precision": peer.precision,
-            "labels": labels,
-            "parameters": manifest.provenance.get("parameters"),
-            "disk_bytes": sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()),
-            "context_tokens": 0,
-            "import_ms": (imported - started) * 1e3,
-            "load_ms": (ready - imported) * 1e3,
-            "context_ms": None,
-        },
+        metadata=Metadata(
+            runtime=runtime.PACKAGE,
+            runtime_version=runtime_version(runtime),
+            provider=runtime.PROVIDER,
+            precision=peer.precision,
+            parameters=manifest.provenance.get("parameters"),
+            disk_bytes=sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()),
+            context_tokens=0,
+            import_ms=(imported - started) * 1e3,
+            load_ms=(ready - imported) * 1e3,
+        ),
     )
 
 

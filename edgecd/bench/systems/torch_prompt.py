@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 import transformers
 
-from edgecd.bench.worker import Fields, Loaded, Shots, SkippedError
+from edgecd.bench.exchange import Spec
+from edgecd.bench.systems.base import Demonstration, Loaded, Metadata, SkippedError
 from edgecd.lm.models import (
     LanguageModel,
     Unsupported,
@@ -19,7 +19,7 @@ from edgecd.lm.models import (
     pick_device,
     pick_dtype,
 )
-from edgecd.lm.prompted import prompted
+from edgecd.lm.prompted import Prompted, prompted
 from edgecd.lm.scorer import make_scorer
 from edgecd.tasks.demonstrations import Demonstrations
 from edgecd.tasks.prompts import PromptTemplate
@@ -36,66 +36,48 @@ _TOKENIZER_FILES = (
 )
 
 
-def load(spec: Mapping[str, Any], import_ms: float) -> Loaded:
-    """A language model with the demonstrations in its input, read anew or once.
+def load(spec: Spec, import_ms: float) -> Loaded:
+    """The language model of a prompt, and the demonstrations read once where it is `cached`.
 
     Only the label words' rows of the output head are multiplied, in every mode, so the naive
     row is as fast as the prompt allows. Raises SkippedError when the prompt does not fit.
     """
-    torch.set_num_threads(spec["threads"])
+    torch.set_num_threads(spec.threads)
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     started = time.perf_counter()
-    device = pick_device(spec["provider"])
-    lm = load_language_model(spec["system"]["model"], device, pick_dtype(spec["dtype"], device))
-    template = PromptTemplate(spec["template"], spec["verbalizer"])
-    scorer = make_scorer(lm, template)
+    device = pick_device(spec.provider)
+    lm = load_language_model(spec.system.model, device, pick_dtype(spec.dtype, device))
+    scorer = make_scorer(lm, PromptTemplate(spec.template, spec.verbalizer))
     load_ms = (time.perf_counter() - started) * 1e3
 
-    demonstrations = Demonstrations.of(spec["shots"])
-    cached = spec["system"]["cached"]
-    started = time.perf_counter()
-    try:
-        prompt = prompted(scorer, demonstrations, spec["max_length"], cached, _BATCH[device.type])
-    except Unsupported as why:
-        raise SkippedError(str(why)) from None
-    context_ms = (time.perf_counter() - started) * 1e3 if cached else None
-
-    def answer(fields: Fields) -> list[float]:
-        row: list[float] = prompt.logits([fields])[0].tolist()
-        return row
-
-    def answer_all(inputs: Sequence[Fields]) -> list[list[float]]:
-        rows: list[list[float]] = prompt.logits(inputs).tolist()
-        return rows
-
-    def answer_after(shots: Shots, inputs: Sequence[Fields]) -> list[list[float]]:
+    def after(demonstrations: Sequence[Demonstration]) -> Prompted:
+        shown = Demonstrations.of(demonstrations)
         try:
-            rows: list[list[float]] = prompt.after(Demonstrations.of(shots)).logits(inputs).tolist()
+            return prompted(scorer, shown, spec.max_length, spec.system.cached, _BATCH[device.type])
         except Unsupported as why:
             raise SkippedError(str(why)) from None
-        return rows
 
+    started = time.perf_counter()
+    prompt = after(spec.demonstrations)
+    context_ms = (time.perf_counter() - started) * 1e3 if spec.system.cached else None
     return Loaded(
-        answer=answer,
-        answer_all=answer_all,
+        prompt,
         batch_size=prompt.rows,
-        tokens=lambda fields: len(prompt.encode([fields])[0].ids),
-        facts={
-            "runtime": "torch",
-            "runtime_version": torch.__version__,
-            "provider": device.type,
-            "precision": _PRECISION[lm.model.dtype],
-            "labels": list(template.labels),
-            "parameters": sum(weights.numel() for weights in lm.model.parameters()),
-            "disk_bytes": _disk_bytes(lm),
-            "context_tokens": prompt.context_tokens,
-            "import_ms": import_ms,
-            "load_ms": load_ms,
-            "context_ms": context_ms,
-        },
-        answer_after=answer_after if spec["shots"] else None,
+        metadata=Metadata(
+            runtime="torch",
+            runtime_version=torch.__version__,
+            provider=device.type,
+            precision=_PRECISION[lm.model.dtype],
+            parameters=sum(weights.numel() for weights in lm.model.parameters()),
+            disk_bytes=_disk_bytes(lm),
+            context_tokens=prompt.context_tokens,
+            import_ms=import_ms,
+            load_ms=load_ms,
+            context_ms=context_ms,
+        ),
+        after=after if spec.demonstrations else None,
     )
 
 
