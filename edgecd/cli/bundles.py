@@ -69,6 +69,7 @@ def export(
         task=task,
         context=str(context) if context else None,
     )
+    of_language_model = config.of_language_model
     require("torch", "train")
     require("onnx", "export")
     from edgecd.console import Console
@@ -76,11 +77,11 @@ def export(
     from edgecd.export.run_folder import is_distiller
 
     with Console(quiet) as console:
-        if config.task is not None:
+        if of_language_model:
             from edgecd.export.language_model import export_language_model
             from edgecd.tasks.task import load_task
 
-            chosen = load_task(config.task)
+            chosen = load_task(str(config.task))
             result = export_language_model(str(run), chosen, out, config, force, console.say)
         elif is_distiller(run):
             from edgecd.export.compressor import export_compressor

@@ -134,7 +134,8 @@ def test_a_request_comes_to_one_precision_and_one_limit(
         ({"int8": True, "precision": "int4"}, "--int8 and --int4 exclude each other"),
         ({"precision": "int8", "target": "web"}, "leave out --int8"),
         ({"max_flips": 101.0}, "--max-flips 101: must be from 0 to 100"),
-        ({"context": "file"}, "a language model needs --task"),
+        ({"task": "mnli", "trim_vocab": "texts"}, "a language model needs --task"),
+        ({"context": "file", "exporter": "torch"}, "a language model needs --task"),
         ({"exporter": "optimum", "trim_vocab": "texts"}, "leave out --trim-vocab"),
     ],
 )
@@ -143,3 +144,10 @@ def test_a_request_that_contradicts_itself_is_refused(
 ) -> None:
     with pytest.raises(InputError, match=says):
         ExportConfig(**options)  # type: ignore[arg-type]
+
+
+def test_a_context_goes_into_a_language_model_which_has_a_task() -> None:
+    assert ExportConfig(task="mnli", context="file").of_language_model
+    assert not ExportConfig().of_language_model
+    with pytest.raises(InputError, match="a language model needs --task"):
+        ExportConfig(context="file").of_language_model  # noqa: B018
