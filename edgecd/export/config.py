@@ -19,12 +19,6 @@ _LANGUAGE_MODEL = (
     "--trim-vocab nor another --exporter"
 )
 _GRAPH, _CHECK, _MODEL = "Graph", "Check", "Of a language model"
-_PRECISIONS = {
-    "--fp32": "Full precision (the default).",
-    "--fp16": "Half precision, for GPUs.",
-    "--int8": "8-bit, gated.",
-    "--int4": "4-bit weights: smaller, slower.",
-}
 
 
 @dataclass(frozen=True)
@@ -38,8 +32,8 @@ class ExportConfig:
         None,
         help="What weights and inputs are kept in.",
         group=_GRAPH,
-        choices=tuple(PRECISIONS),
-        flags=_PRECISIONS,
+        choices=PRECISIONS,
+        flags={f"--{one.name}": one.help for one in PRECISIONS.values()},
     )
     target: str | None = option(
         None, help="laptop-cpu, cuda, web or size: precision and gate for it.", group=_GRAPH

@@ -27,7 +27,9 @@ from edgecd.runtime.predictor import Predictor
 from edgecd.runtime.verify import verify
 from tests import tiny
 
-TOY = Precision("toy", max_flips_pct=0.0, tolerance=1e-3, reason="it is a copy", batch_rows=3)
+TOY = Precision(
+    "toy", help="A copy.", max_flips_pct=0.0, tolerance=1e-3, reason="it is a copy", batch_rows=3
+)
 ROWS = [row["fields"] for row in tiny.examples(10, seed=3)]
 
 
@@ -117,8 +119,8 @@ def test_an_unknown_precision_lists_the_known_ones() -> None:
     ("asked", "precision", "limit"),
     [
         (ExportConfig(), "fp32", 2.0),
-        (ExportConfig(int4=True), "int4", 10.0),
-        (ExportConfig(precision="int8", int8=True, max_flips=5.0), "int8", 5.0),
+        (ExportConfig(precision="int4"), "int4", 10.0),
+        (ExportConfig(precision="int8", max_flips=5.0), "int8", 5.0),
         (ExportConfig(target="cuda"), "fp16", 2.0),
     ],
 )
@@ -131,7 +133,6 @@ def test_a_request_comes_to_one_precision_and_one_limit(
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"int8": True, "precision": "int4"}, "--int8 and --int4 exclude each other"),
         ({"precision": "int8", "target": "web"}, "leave out --int8"),
         ({"max_flips": 101.0}, "--max-flips 101: must be from 0 to 100"),
         ({"task": "mnli", "trim_vocab": "texts"}, "a language model needs --task"),
