@@ -189,17 +189,10 @@ def _beside(folder: Path, value: Any) -> Any:
         return type(value)(_beside(folder, one) for one in value)
     beside = folder / value
     try:
-        exists = str(value) != "" and _exists(beside)
+        exists = str(value) != "" and beside.exists()
     except OSError:  # a text that is too long for a file's name
         exists = False
     return type(value)(str(beside)) if exists else value
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:  # a name too long for the disk is no file's
-        return False
 
 
 def one_of(name: str, value: str, known: Collection[str]) -> None:
