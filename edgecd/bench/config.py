@@ -70,6 +70,9 @@ class BenchConfig:
     latency_queries: int | None = option(
         None, help="Timed single queries of each row.", group=MACHINE, low=1
     )
+    lengths: tuple[int, ...] = option(
+        (), help="Also time bundles and peers on queries of so many tokens: 16,64.", group=MACHINE
+    )
     provider: str = like(PredictConfig, "provider")
     threads: int | None = like(PredictConfig, "threads")
 

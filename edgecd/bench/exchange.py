@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from edgecd.bench.systems.base import Demonstration, Fields, Metadata, System
@@ -18,7 +18,8 @@ class Spec:
     """What the process of one system is asked. No label is passed: it cannot know the answers.
 
     `do` is timing or evaluation, `folder` what was made for a converted system. Timing: `warmup`
-    calls, then `timed_calls`, one query at a time from `queries`. Evaluation: the inputs of `sets`
+    calls, then `timed_calls`, one query at a time from `queries`; then some of `long_texts` cut to
+    each of `lengths`, in tokens. Evaluation: the inputs of `sets`
     and those to calibrate on (`calibration`), after `demonstrations`; then, after each of the other
     `draws` of demonstrations, `draw_queries` and `draw_calibration`.
     """
@@ -39,8 +40,18 @@ class Spec:
     draws: tuple[tuple[Demonstration, ...], ...]
     draw_queries: tuple[Fields, ...]
     draw_calibration: tuple[Fields, ...]
+    lengths: tuple[int, ...] = ()
+    long_texts: tuple[Fields, ...] = ()
     do: Literal["time", "evaluate"] = "evaluate"
     folder: str | None = None
+
+
+@dataclass(frozen=True)
+class AtLength:
+    """Timed calls on queries of one length; `tokens` is their mean, as they were read."""
+
+    tokens: float
+    latency_ms: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -61,6 +72,7 @@ class Timing:
     peak_gpu_bytes: int | None
     tokens_per_query_mean: float
     modules: tuple[str, ...]
+    lengths: Mapping[str, AtLength] = field(default_factory=dict)
     load_average_before: float | None = None
 
 

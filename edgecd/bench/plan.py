@@ -9,6 +9,7 @@ from typing import Any
 
 from edgecd.bench.config import BenchConfig
 from edgecd.bench.exchange import Conversion, ConvertedPrompt, Spec
+from edgecd.bench.lengths import long_texts
 from edgecd.bench.systems.base import ONNX, TORCH, Demonstration, System
 from edgecd.bench.systems.choose import Prompts
 from edgecd.errors import InputError
@@ -47,7 +48,10 @@ class Shown:
 
 @dataclass(frozen=True)
 class Conditions:
-    """What is the same for every system: tokens of a query at most, runtime options, rounds."""
+    """What is the same for every system: tokens of a query at most, runtime options, rounds.
+
+    `lengths` are those, in tokens, that bundles and peers are timed on besides.
+    """
 
     max_length: int
     provider: str
@@ -55,6 +59,7 @@ class Conditions:
     dtype: str
     rounds: int
     latency_queries: int | None
+    lengths: tuple[int, ...] = ()
 
 
 def choose_demonstrations(
@@ -120,6 +125,7 @@ def make_specs(
     elsewhere = any(system.kind == "icl" and system.runtime == ONNX for system in systems)
     inputs = {one.name: one.inputs for one in sets}
     main = inputs[sets[0].name]
+    long = long_texts(main, max(conditions.lengths)) if conditions.lengths else ()
     specs = {}
     for system in systems:
         naive, prompt = system.accuracy_from is not None, system.kind == "icl"
@@ -146,6 +152,8 @@ def make_specs(
             draws=() if few else tuple(map(_plain, shown.draws)),
             draw_queries=main[:DRAW_EXAMPLES],
             draw_calibration=shown.calibration[:DRAW_CALIBRATION],
+            lengths=() if prompt else conditions.lengths,
+            long_texts=() if prompt else long,
         )
     return specs
 

@@ -19,6 +19,7 @@ from edgecd.bench.plan import (
     make_specs,
     refuse_empty_prompts,
 )
+from edgecd.bench.report.beside import with_peers
 from edgecd.bench.report.record import SCHEMA, Machine, Report, Row, Training
 from edgecd.bench.report.rows import find_reference, make_rows, noise
 from edgecd.bench.report.verdict import judge, sentence
@@ -70,6 +71,7 @@ def bench(
     given = [_bundle(folder, task) for folder in bundles]
     contexts = [_context(file, task) for file in config.context]
     first = given[0].manifest
+    _check_lengths(config.lengths, given)
     # A run may have chosen another pattern than the task's own: prompts are compared in its form.
     task = replace(task, template=first.prompt)
     run, made = config.run, first.provenance
@@ -100,6 +102,9 @@ def bench(
     measured, left_out = measure_all(work)
     notes = [*_prompt_notes(config, prompts, shown), *absent, *left_out, *_limited(sets)]
     reference = find_reference(measured)
+    rows = make_rows(measured, sets, task.labels, reference)
+    siblings = {one.name for one in given if _made_as(one) == _made_as(given[0])}
+    rows = with_peers(rows, measured, sets[0].name, siblings)
     report = Report(
         schema=SCHEMA,
         task=task.name,
@@ -110,7 +115,7 @@ def bench(
         reference=reference,
         rounds=config.rounds,
         noise=noise(measured),
-        rows=_with_training(make_rows(measured, sets, task.labels, reference), given),
+        rows=_with_training(rows, given),
         notes=tuple(notes),
         asked={"bundles": [one.name for one in given], **config.published()},
     )
@@ -130,6 +135,16 @@ def _context(file: Path, task: Task) -> GivenContext:
     metadata = read_context(file).facts
     check_context(file, metadata, task)
     return GivenContext(file, metadata)
+
+
+def _check_lengths(lengths: Sequence[int], bundles: Sequence[Bundle]) -> None:
+    for length in lengths:
+        for one in bundles:
+            if not 1 <= length <= one.manifest.max_length:
+                raise InputError(
+                    f"--lengths {length}: {one.folder} reads from 1 to {one.manifest.max_length} "
+                    "tokens of a query"
+                )
 
 
 def _choose_peers(names: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -154,6 +169,7 @@ def _conditions(config: BenchConfig, bundles: Sequence[Bundle], machine: Machine
         dtype=dtype,
         rounds=config.rounds,
         latency_queries=config.latency_queries,
+        lengths=config.lengths,
     )
 
 
@@ -166,6 +182,12 @@ def _prompt_notes(config: BenchConfig, prompts: Prompts, shown: Shown) -> tuple[
         "No prompt was measured: it needs PyTorch and transformers (pip install "
         "'edgecd[train]') and a teacher (--teacher).",
     )
+
+
+def _made_as(bundle: Bundle) -> dict[str, Any]:
+    """How a bundle's checkpoint was made; what its export adds is left out."""
+    made = bundle.manifest.provenance
+    return {name: value for name, value in made.items() if name not in ("export", "vocabulary")}
 
 
 def _with_training(rows: Sequence[Row], bundles: Sequence[Bundle]) -> tuple[Row, ...]:

@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from edgecd.bench.exchange import Draw, Evaluation, Scores, Skipped, Spec, Timing
+from edgecd.bench.lengths import time_lengths
 from edgecd.bench.systems.base import ONNX, Fields, Loaded, SkippedError
 from edgecd.formats.record import from_json, to_json
 from edgecd.host.energy import energy_j, spent_j
@@ -61,7 +62,7 @@ def load(spec: Spec) -> Loaded:
 
 
 def time_calls(loaded: Loaded, spec: Spec) -> Timing:
-    """First call, `warmup` calls, then `timed_calls`, one query at a time from `queries`."""
+    """First call, `warmup` calls, then `timed_calls`, one query at a time; then the `lengths`."""
     answerer, queries = loaded.answerer, spec.queries
     _, first_call_ms = _timed(answerer, queries[0])
     for place in range(spec.warmup):
@@ -85,6 +86,8 @@ def time_calls(loaded: Loaded, spec: Spec) -> Timing:
         peak_gpu_bytes=_peak_gpu_bytes(),
         tokens_per_query_mean=sum(len(one.ids) for one in answerer.encode(queries)) / len(queries),
         modules=tuple(name for name in _WATCHED if name in sys.modules),
+        # Last: long queries would count in the memory of usual ones.
+        lengths=time_lengths(answerer, spec.long_texts, spec.lengths),
     )
 
 

@@ -506,3 +506,31 @@ def test_demonstrations_of_a_run(tmp_path: Path) -> None:
     tiny.write_jsonl(path, [{"text": "what is this"}])
     with pytest.raises(InputError, match=r"demonstrations.jsonl:1: not a demonstration"):
         read_demonstrations(tmp_path)
+
+
+def test_bundles_and_peers_are_timed_by_length_and_compared_with_the_checkpoint(
+    world: World, tmp_path: Path
+) -> None:
+    options = world.options(
+        baselines=(),
+        run=world.run,
+        peers=("torch-fp32", "optimum-dynamic-int8"),
+        lengths=(32, 48),
+        ood=(),
+        limit=12,
+    )
+    found = bench(out=tmp_path / "out", **options)
+    bundle, peer = (
+        next(row for row in found.rows if row.kind == kind) for kind in ("bundle", "peer")
+    )
+    assert set(bundle.lengths) == set(peer.lengths) == {"32", "48"}
+    assert all(one.ratio == 1 for one in bundle.lengths.values())
+    for name, most in (("32", 32), ("48", 48)):
+        # Both read the same tokens, at most as many as asked, and not many fewer.
+        assert most - 12 < bundle.lengths[name].tokens == peer.lengths[name].tokens <= most
+    assert bundle.labels_changed == peer.labels_changed == 0.0
+    page = (tmp_path / "out" / "report.md").read_text()
+    assert "## Next to other runtimes" in page and "| 48 tokens, ms |" in page
+    assert any("optimum-dynamic-int8" in note for note in found.notes)
+    with pytest.raises(InputError, match="--lengths 4096: .* reads from 1 to 64 tokens"):
+        bench(out=tmp_path / "other", **world.options(lengths=(4096,)))

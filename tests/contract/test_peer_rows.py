@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import types
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ pytest.importorskip("onnx_ir")
 
 from edgecd.bench import peers  # noqa: E402
 from edgecd.bench.exchange import Spec  # noqa: E402
-from edgecd.bench.peers import llamacpp  # noqa: E402
+from edgecd.bench.peers import llamacpp, registry  # noqa: E402
 from edgecd.bench.peers.__main__ import main  # noqa: E402
 from edgecd.bench.peers.checkpoint import load_classifier  # noqa: E402
 from edgecd.bench.systems import bundle as bundle_system  # noqa: E402
@@ -37,7 +38,7 @@ from tests import tiny  # noqa: E402
 
 INPUTS = [dict(row["fields"]) for row in tiny.examples(12, seed=5)]
 # To PyTorch's fp32 logits, over their standard deviation.
-LARGEST_ERROR = {"torch-fp32": 1e-4, "torch-bf16": 0.1, "llama.cpp-q8_0": 0.1}
+LARGEST_ERROR = {"torch-fp32": 1e-4, "ort-fp32": 1e-3, "torch-bf16": 0.1, "llama.cpp-q8_0": 0.1}
 LARGEST_INT8_ERROR = 0.7  # random weights suffer from it; unrelated answers would be at 1.4
 
 
@@ -221,3 +222,28 @@ def test_what_does_not_fit_is_left_out_or_refused(world: World, tmp_path: Path) 
     (damaged / "peer.json").write_text('{"labels": ["yes", "no"]}')
     with pytest.raises(InputError, match="different labels"):
         peer.load(spec)
+
+
+def test_a_new_peer_is_prepared_and_asked_through_the_table_alone(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A runtime that answers with the number of tokens, as a module and a row of the table."""
+    toy = types.ModuleType("edgecd.bench.peers.toy")
+    toy.PACKAGE, toy.IMPORTS, toy.PROVIDER = "numpy", ("numpy",), "cpu"
+
+    def prepare(checkpoint: Path, folder: Path, variant: str, work: Path) -> None:
+        (folder / variant).write_text(checkpoint.name)
+
+    def load(folder: Path, variant: str, threads: int, max_tokens: int) -> Any:
+        assert (folder / variant).read_text() == "checkpoint"
+        return lambda ids: np.full(len(tiny.LABELS), len(ids), np.float32)
+
+    toy.prepare, toy.load = prepare, load
+    monkeypatch.setitem(sys.modules, toy.__name__, toy)
+    row = registry.Peer("toy-fp32", "toy", "files", "fp32", ("numpy",))
+    monkeypatch.setattr(registry, "PEERS", (*registry.PEERS, row))
+    peer.prepare("toy-fp32", world.checkpoint, tmp_path / "toy", 1)
+    loaded = peer.load(world.spec("toy-fp32", folder=str(tmp_path / "toy")))
+    counted = [len(one.ids) for one in loaded.answerer.encode(INPUTS)]
+    assert loaded.answerer.logits(INPUTS)[:, 0].tolist() == counted
+    assert "toy-fp32" in peers.installed()

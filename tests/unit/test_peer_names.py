@@ -27,7 +27,14 @@ def test_what_is_missing_is_named_with_its_command(monkeypatch: pytest.MonkeyPat
     # Beside transformers 5 it would take that away.
     assert "an environment of its own" in peers.missing_reason("optimum-dynamic-int8")
     assert peers.missing_reason("torch-fp32") == ""
-    assert peers.installed() == ("torch-fp32", "torch-bf16", "ort-dynamic-int8", "ctranslate2-int8")
+    assert peers.installed() == (
+        "torch-fp32",
+        "torch-bf16",
+        "ort-fp32",
+        "ort-dynamic-int8",
+        "ort-dynamic-int8-nospin",
+        "ctranslate2-int8",
+    )
 
 
 def test_a_runtime_without_what_converts_for_it_is_not_installed(
@@ -35,7 +42,7 @@ def test_a_runtime_without_what_converts_for_it_is_not_installed(
 ) -> None:
     hide(monkeypatch, "nncf")
     assert "openvino-int8" not in peers.installed()
-    assert set(peers.NAMES) - set(peers.installed()) == {"openvino-int8"}
+    assert set(peers.NAMES) - set(peers.installed()) == {"openvino-int8", "openvino-int8-f32"}
 
 
 def test_an_unknown_peer_is_refused_with_the_nearest_one() -> None:

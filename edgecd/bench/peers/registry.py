@@ -36,7 +36,9 @@ _ALONE = "pip install 'edgecd[cpu,optimum]' in an environment of its own, withou
 PEERS = (
     Peer("torch-fp32", "pytorch", "fp32", "fp32", _TORCH),
     Peer("torch-bf16", "pytorch", "bf16", "bf16", _TORCH),
+    Peer("ort-fp32", "ort", "fp32", "fp32", ("onnxruntime", *_TRACED)),
     Peer("ort-dynamic-int8", "ort", "dynamic", "int8", ("onnxruntime", *_TRACED)),
+    Peer("ort-dynamic-int8-nospin", "ort", "dynamic-nospin", "int8", ("onnxruntime", *_TRACED)),
     Peer(
         "optimum-dynamic-int8",
         "optimum",
@@ -46,6 +48,7 @@ PEERS = (
         _ALONE,
     ),
     Peer("openvino-int8", "openvino", "int8", "int8", ("openvino", "nncf", *_TRACED)),
+    Peer("openvino-int8-f32", "openvino", "int8-f32", "int8", ("openvino", "nncf", *_TRACED)),
     Peer("ctranslate2-int8", "ctranslate2", "int8", "int8", ("ctranslate2", *_TORCH)),
     Peer("llama.cpp-q8_0", "llamacpp", "q8_0", "q8_0", ("llama_cpp", "gguf", *_TORCH)),
 )

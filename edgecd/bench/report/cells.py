@@ -136,6 +136,19 @@ def out_of_domain(row: Row, name: str) -> str:
     return interval(one.accuracy, one.ci95) + (f" {gap.difference:+.3f}" if gap else "")
 
 
+def at_length(row: Row, length: str) -> str:
+    """Median latency on queries of a length, and its ratio to the first bundle's."""
+    one = row.lengths.get(length)
+    if one is None:
+        return NONE
+    return number(one.p50_ms, 1) + (f" ({one.ratio:.2f})" if one.ratio is not None else "")
+
+
+def percent(share: float | None) -> str:
+    """A share in percent."""
+    return NONE if share is None else f"{100 * share:.1f}%"
+
+
 def part(row: Row, name: str | None, group: str) -> str:
     """Accuracy on one group of examples."""
     one = parts_of(row, name).get(group)

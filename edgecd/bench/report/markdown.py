@@ -21,7 +21,11 @@ def markdown(report: Report) -> str:
     parts = [f"# Benchmark: {report.task}", report.verdict, _markdown_table(main), main.about]
     others = [tables.against_table(report), tables.accuracy_table(report)]
     others += [tables.domain_table(report)] if report.ood else []
-    others += [*tables.group_tables(report), tables.speed_table(report)]
+    others += [
+        *tables.group_tables(report),
+        tables.speed_table(report),
+        tables.length_table(report),
+    ]
     for one in others:
         if one.rows:
             parts += [f"## {one.title}", _markdown_table(one), one.about]

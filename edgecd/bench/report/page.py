@@ -151,6 +151,7 @@ def _details(report: Report) -> Iterator[str]:
     found = [tables.domain_table(report)] if report.ood else []
     found += [*tables.group_tables(report), tables.accuracy_table(report)]
     found += [tables.against_table(report), tables.speed_table(report)]
+    found.append(tables.length_table(report))
     for table in found:
         if table.rows:
             yield from _table(table)

@@ -108,6 +108,18 @@ class FasterThan:
 
 
 @dataclass(frozen=True)
+class AtLength:
+    """Queries of one length: mean tokens, median latency, and that over the first bundle's.
+
+    `ratio` is the median over rounds, each of which timed both; None for a system alone.
+    """
+
+    tokens: float
+    p50_ms: float
+    ratio: float | None = None
+
+
+@dataclass(frozen=True)
 class Training:
     """What it took to make a bundle's model."""
 
@@ -121,6 +133,8 @@ class Row:
 
     None is what was not measured. Accuracies are of the task's own set, of `examples` labelled
     inputs; `accuracy_from` names the system whose answers they are, where it has none of its own.
+    `labels_changed` is the share of labels that are not those of the same checkpoint in PyTorch
+    (the peer of that name), `lengths` the latency by tokens of a query.
     """
 
     system: str
@@ -164,6 +178,8 @@ class Row:
     draws: Draws | None = None
     accuracy_from: str | None = None
     naive_equals_cached: SameAnswers | None = None
+    labels_changed: float | None = None
+    lengths: Mapping[str, AtLength] = field(default_factory=dict)
     faster_than: FasterThan = FasterThan()
     training: Training | None = None
 

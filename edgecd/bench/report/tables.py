@@ -160,6 +160,23 @@ def speed_table(report: Report) -> Table:
     return _table("Time", columns, report.rows, about, optional=True)
 
 
+def length_table(report: Report) -> Table:
+    """Latency by tokens of a query, and what a runtime changes of the checkpoint's answers."""
+    lengths = dict.fromkeys(length for row in report.rows for length in row.lengths)
+    columns: list[Column] = [SYSTEM]
+    columns += [(f"{name} tokens, ms", partial(cells.at_length, length=name)) for name in lengths]
+    columns += [
+        ("labels changed", lambda row: cells.percent(row.labels_changed)),
+        ("load ms", cells.load_ms),
+        MEMORY,
+        DISK,
+    ]
+    about = "p50 of single queries cut to so many tokens or a few less; in brackets how many times "
+    about += "that of the first bundle. `labels changed`: not those of the checkpoint in PyTorch."
+    rows = [row for row in report.rows if row.lengths or row.labels_changed is not None]
+    return _table("Next to other runtimes", columns, rows, about, optional=True)
+
+
 def _ood(row: Row) -> Sequence[OutOfDomain | None]:
     return list(row.ood_accuracy.values())
 
