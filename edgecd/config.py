@@ -6,7 +6,7 @@ import dataclasses
 import json
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -33,7 +33,7 @@ class Option:
     group: str
     low: float | None
     high: float | None
-    choices: tuple[str, ...]
+    choices: Collection[str]  # a table stays itself: it may grow
     path: bool
     flags: Mapping[str, str]
 
@@ -45,7 +45,7 @@ def option(
     group: str = "Options",
     low: float | None = None,
     high: float | None = None,
-    choices: Sequence[str] = (),
+    choices: Collection[str] = (),
     path: bool = False,
     flags: Sequence[str] | Mapping[str, str] = (),
 ) -> Any:
@@ -61,7 +61,7 @@ def option(
     always, a text where it is a `path`.
     """
     helps = flags if isinstance(flags, Mapping) else dict.fromkeys(flags, help)
-    said = Option(help, group, low, high, tuple(choices), path, helps)
+    said = Option(help, group, low, high, choices, path, helps)
     return dataclasses.field(default=default, metadata={"option": said})
 
 
@@ -195,7 +195,7 @@ def _beside(folder: Path, value: Any) -> Any:
     return type(value)(str(beside)) if exists else value
 
 
-def one_of(name: str, value: str, known: Sequence[str]) -> None:
+def one_of(name: str, value: str, known: Collection[str]) -> None:
     """Raise InputError, naming the option, unless `value` is one of `known`."""
     if value not in known:
         raise InputError(f"{flag(name)} {value}: choose one of {', '.join(known)}")

@@ -70,7 +70,7 @@ def choose_demonstrations(
     train = read_split(task, "train").examples if "train" in task.splits else ()
     notes, main, shots = [], None, config.shots
     if shots is None and config.run is not None:
-        main = read_demonstrations(Path(config.run))
+        main = read_demonstrations(config.run)
     if main is None:
         shots = int(made.get("shots") or 0) if shots is None else shots
         main = draw_demonstrations(train, task.labels, shots, seed)

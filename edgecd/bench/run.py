@@ -42,7 +42,7 @@ from edgecd.host.machine import describe_machine, fast_dtype, usable_cores
 from edgecd.tasks.evaluation import EvalSet, evaluation_sets
 from edgecd.tasks.task import Task, load_task
 
-MODELS = "models"
+MODELS, RUN = "models", "run.json"
 
 
 def bench(
@@ -68,26 +68,27 @@ def bench(
         raise InputError("name at least one bundle to measure")
     task, ood = load_task(config.task), [load_task(name) for name in config.ood]
     given = [_bundle(folder, task) for folder in bundles]
-    contexts = [_context(Path(file), task) for file in config.context]
+    contexts = [_context(file, task) for file in config.context]
     first = given[0].manifest
     # A run may have chosen another pattern than the task's own: prompts are compared in its form.
     task = replace(task, template=first.prompt)
-    run = None if config.run is None else Path(config.run)
-    made: Mapping[str, Any] = first.provenance if run is None else read_json(run / "run.json")
+    run, made = config.run, first.provenance
+    if run is not None:
+        made = read_json(run / RUN)
     machine = from_json(Machine, describe_machine(), "machine", lenient=True)
     models = known_models(made, config.teacher, config.student)
-    roles = choose_roles(models, config.chosen_baselines)
+    roles = choose_roles(models, config.roles)
     sets = evaluation_sets(task, ood, config.split, config.limit)
-    shown = choose_demonstrations(task, config, made, config.fewer if roles else ())
+    shown = choose_demonstrations(task, config, made, config.few_shots if roles else ())
     prompts = Prompts(
         roles,
         len(shown.main),
         tuple(number for number in shown.by_number if 0 < number < len(shown.main)),
-        choose_runtimes(config.chosen_runtimes) if roles else (),
+        choose_runtimes(config.prompt_runtimes) if roles else (),
         first.precision,
     )
     refuse_empty_prompts(prompts)
-    chosen, absent = _choose_peers(config.chosen_peers)
+    chosen, absent = _choose_peers(config.peers)
     checkpoint = None if run is None else run / "checkpoint"
     systems = list_systems(given, models, prompts, chosen, checkpoint, contexts)
     specs = make_specs(systems, task, sets, shown, _conditions(config, given, machine))
@@ -159,7 +160,7 @@ def _conditions(config: BenchConfig, bundles: Sequence[Bundle], machine: Machine
 def _prompt_notes(config: BenchConfig, prompts: Prompts, shown: Shown) -> tuple[str, ...]:
     if prompts.roles:
         return shown.notes
-    if config.chosen_baselines is not None:
+    if config.roles is not None:
         return ()
     return (
         "No prompt was measured: it needs PyTorch and transformers (pip install "

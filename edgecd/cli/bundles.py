@@ -30,6 +30,7 @@ def export(
     """Write a run, or a frozen language model, as an ONNX bundle, checked on held-out examples."""
     from edgecd.errors import require
 
+    of_language_model = request.of_language_model
     require("torch", "train")
     require("onnx", "export")
     from edgecd.console import Console
@@ -37,11 +38,11 @@ def export(
     from edgecd.export.run_folder import is_distiller
 
     with Console(quiet) as console:
-        if request.task is not None:
+        if of_language_model:
             from edgecd.export.language_model import export_language_model
             from edgecd.tasks.task import load_task
 
-            task = load_task(request.task)
+            task = load_task(str(request.task))
             result = export_language_model(str(run), task, out, request, force, console.say)
         elif is_distiller(run):
             from edgecd.export.compressor import export_compressor

@@ -115,7 +115,7 @@ def _title(kind: type[Any]) -> str:
     """What a kind is called in `--help` beside others: its first method."""
     for field in dataclasses.fields(kind):
         if field.name == CHOOSER:
-            return option_of(field).choices[0]
+            return next(iter(option_of(field).choices))
     return ""
 
 
@@ -210,7 +210,7 @@ def _value(field: Field, given: Mapping[str, Any]) -> Any:
         chosen = [name for name in said.flags if given.get(_switch(name))]
         if len(chosen) > 1:
             raise InputError(f"{' and '.join(chosen)} exclude each other: choose one")
-        return said.choices[list(said.flags).index(chosen[0])] if chosen else None
+        return list(said.choices)[list(said.flags).index(chosen[0])] if chosen else None
     value = given.get(field.name)
     kind, several = _kind(field.hint)
     if value is None or not several or kind not in (int, str) or said.path:

@@ -5,7 +5,7 @@ Each is a module whose `front` takes the token ids of demonstrations; only its o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -255,7 +255,7 @@ class SoftPrompt(Network):
         return front_of_vectors(lm, self.prompt)
 
 
-READING: dict[str, Callable[[PreTrainedModel, LanguageModel, int, int], ReadingNetwork]] = {
+READING: dict[str, type[Distiller | Hypernetwork | Gist]] = {
     kind.method: kind for kind in (Distiller, Hypernetwork, Gist)
 }
 

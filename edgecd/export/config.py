@@ -14,13 +14,11 @@ if TYPE_CHECKING:
     from edgecd.export.target import Target
 
 EXPORTERS = ("auto", "fused", "torch", "optimum")
+_LANGUAGE_MODEL = (
+    "a language model needs --task T, whose examples check the bundle, and goes with neither "
+    "--trim-vocab nor another --exporter"
+)
 _GRAPH, _CHECK, _MODEL = "Graph", "Check", "Of a language model"
-_PRECISIONS = {
-    "--fp32": "Full precision (the default).",
-    "--fp16": "Half precision, for GPUs.",
-    "--int8": "8-bit, gated.",
-    "--int4": "4-bit weights: smaller, slower.",
-}
 
 
 @dataclass(frozen=True)
@@ -34,8 +32,8 @@ class ExportConfig:
         None,
         help="What weights and inputs are kept in.",
         group=_GRAPH,
-        choices=tuple(PRECISIONS),
-        flags=_PRECISIONS,
+        choices=PRECISIONS,
+        flags={f"--{one.name}": one.help for one in PRECISIONS.values()},
     )
     target: str | None = option(
         None, help="laptop-cpu, cuda, web or size: precision and gate for it.", group=_GRAPH
@@ -78,12 +76,16 @@ class ExportConfig:
                 "or --exporter optimum"
             )
         if (self.task is not None or self.context is not None) and (
-            self.task is None or self.trim_vocab or self.exporter not in ("auto", "fused")
+            self.trim_vocab or self.exporter not in ("auto", "fused")
         ):
-            raise InputError(
-                "a language model needs --task T, whose examples check the bundle, and goes "
-                "with neither --trim-vocab nor another --exporter"
-            )
+            raise InputError(_LANGUAGE_MODEL)
+
+    @property
+    def of_language_model(self) -> bool:
+        """Whether a language model is exported, not a run; InputError without a task for it."""
+        if self.context is not None and self.task is None:
+            raise InputError(_LANGUAGE_MODEL)
+        return self.task is not None
 
     @property
     def goal(self) -> Target:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def model_card(manifest: Manifest, name: str) -> str:
-    """Markdown for people: what it answers, how to call it, how it was made, its figures."""
+    """Markdown for people: what it answers, how to call it, how it was made, its numbers."""
     made = manifest.provenance
     example = dict.fromkeys(manifest.prompt.fields, "...")
     call = '"..."' if len(example) == 1 else json.dumps(example, ensure_ascii=False)
@@ -84,7 +84,7 @@ def _recipe(made: Mapping[str, Any]) -> str:
 
 
 def _parity_rows(parity: Mapping[str, Any]) -> dict[str, Any]:
-    """The gate's figures without the list of what else was tried."""
+    """The gate's numbers without the list of what else was tried."""
     return {key: value for key, value in parity.items() if key != "tried"}
 
 

@@ -1,4 +1,4 @@
-"""The manifest of a bundle: its facts as frozen data, parsed strictly as it comes from anywhere."""
+"""The manifest of a bundle: all of it as frozen data, parsed strictly as it comes from anywhere."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Manifest:
 
     `labels` is the order of the logits' columns. `prefix_ids` are the tokens that every prompt
     starts with, whose keys and values the graph holds as constants. `parity` holds the export
-    gate's figures, `provenance` how the model was made. `language_model` is given where the graph
+    gate's numbers, `provenance` how the model was made. `language_model` is given where the graph
     is a language model's, which takes any context made for it (see `context`): the fingerprint of
     its weights. The task is then that of the context in the bundle.
     """

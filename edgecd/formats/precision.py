@@ -14,15 +14,17 @@ from edgecd.errors import InputError
 class Precision:
     """What weights and inputs of a graph are kept in, and how near to the checkpoint it must be.
 
-    `max_flips_pct` is the usual limit of an export's gate, in percent of the labels, and
-    `gate_tolerance` the largest difference of a logit there (None: any number). `tolerance`, for
-    the `reason` that it has, is the largest difference of a logit between two machines, for logits
-    up to 1 (in proportion above). A device runs `batch_rows` inputs at a time. `is_quantized` says
-    whether weights are rounded to whole numbers. A compressor has a `context_tolerance`, the
-    largest error of its keys and values (root mean squares); None where there are none.
+    `help` is what the command line says of it. `max_flips_pct` is the usual limit of an export's
+    gate, in percent of the labels, and `gate_tolerance` the largest difference of a logit there
+    (None: any number). `tolerance`, for the `reason` that it has, is the largest difference of a
+    logit between two machines, for logits up to 1 (in proportion above). A device runs `batch_rows`
+    inputs at a time. `is_quantized` says whether weights are rounded to whole numbers. A compressor
+    has a `context_tolerance`, the largest error of its keys and values (root mean squares); None
+    where there are none.
     """
 
     name: str
+    help: str
     max_flips_pct: float
     tolerance: float
     reason: str
@@ -38,6 +40,7 @@ PRECISIONS = {
     for one in (
         Precision(
             FP32,
+            help="Full precision (the default).",
             max_flips_pct=2.0,
             gate_tolerance=1e-3,
             tolerance=1e-3,
@@ -46,12 +49,14 @@ PRECISIONS = {
         ),
         Precision(
             "fp16",
+            help="Half precision, for GPUs.",
             max_flips_pct=2.0,
             tolerance=0.05,
             reason="where a device has no half precision, it computes in fp32",
         ),
         Precision(
             "int8",
+            help="8-bit, gated.",
             max_flips_pct=2.0,
             tolerance=0.25,
             reason="processors round quantized products differently, so only gross errors show",
@@ -63,6 +68,7 @@ PRECISIONS = {
         ),
         Precision(
             "int4",
+            help="4-bit weights: smaller, slower.",
             max_flips_pct=10.0,  # 4 bits are asked for by those who want size first
             tolerance=0.25,
             reason="inputs are rounded to 8 bits by block, in other ways on other processors",

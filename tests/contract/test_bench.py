@@ -92,7 +92,7 @@ class World:
             "seed": SEED,
             "threads": 1,
             "dtype": "float32",
-            "few_shots": "2",
+            "few_shots": (2,),
             "draws": 2,
             "rounds": 2,
             "latency_queries": 6,
@@ -186,7 +186,7 @@ def test_the_report_tells_what_was_asked(world: World, report: dict[str, Any]) -
     asked = report["asked"]
     assert asked["bundles"] == ["student-fp32"]
     assert (asked["task"], asked["ood"]) == ("tiny-nli.toml", ["elsewhere.toml"])
-    assert (asked["teacher"], asked["shots"], asked["few_shots"]) == ("teacher", SHOTS, "2")
+    assert (asked["teacher"], asked["shots"], asked["few_shots"]) == ("teacher", SHOTS, [2])
     assert str(world.teacher.parent) not in json.dumps(report)
 
 
@@ -379,7 +379,7 @@ def test_force_and_limit_and_a_naive_row_brings_its_cached_row(
     stored = tmp_path / "systems" / "student-fp32" / "evaluation.json"
     stored.parent.mkdir(parents=True)
     stored.write_text('{"fingerprint": "old"}')
-    options = world.options(baselines="none", limit=5, ood=())
+    options = world.options(baselines=(), limit=5, ood=())
     report = write_report(bench(out=tmp_path, force=True, **options))
     assert row_of(report, "student-fp32")["examples"] == 5
     assert any("5 of the 24" in note for note in report["notes"])
@@ -395,7 +395,7 @@ def test_a_prompt_that_does_not_fit_is_left_out_and_said(
         return work(spec) if program == WORKER else make_prompt_models(spec)
 
     monkeypatch.setattr(passes, "measure", here)
-    options = world.options(shots=28, baselines="same-size-icl-cached", ood=(), few_shots="none")
+    options = world.options(shots=28, baselines=("same-size-icl-cached",), ood=(), few_shots=())
     report = write_report(bench(out=tmp_path / "out", **options))
     assert [row["system"] for row in report["rows"]] == ["student-fp32"]
     for name in ("same-size-icl-cached", "same-size-icl-cached-onnx-fp32"):
@@ -464,9 +464,9 @@ def is_running(pid: int) -> bool:
 def test_a_model_that_is_not_there_is_named(world: World, tmp_path: Path) -> None:
     options = world.options(
         teacher=str(tmp_path / "nowhere"),
-        baselines="teacher-icl-cached",
-        prompt_runtimes="torch",
-        few_shots="none",
+        baselines=("teacher-icl-cached",),
+        prompt_runtimes=("torch",),
+        few_shots=(),
     )
     with pytest.raises(InputError, match=r"teacher-icl-cached(.|\n)*nowhere: no such folder"):
         bench(out=tmp_path / "out", **options)
@@ -489,7 +489,7 @@ def test_what_cannot_be_compared_is_refused(world: World, tmp_path: Path) -> Non
     with pytest.raises(InputError, match="two systems"):
         bench(out=out, **world.options(bundles=[world.bundle, world.bundle]))
     with pytest.raises(InputError, match=r"unknown baseline.*did you mean 'teacher-icl'"):
-        bench(out=out, **world.options(baselines="teacher-ic"))
+        bench(out=out, **world.options(baselines=("teacher-ic",)))
     with pytest.raises(InputError, match="need demonstrations"):
         bench(out=out, **world.options(shots=0))
     assert not out.exists()

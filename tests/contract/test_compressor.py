@@ -18,11 +18,13 @@ from edgecd import Predictor
 from edgecd.contexts.attention import attend
 from edgecd.contexts.compress import compress
 from edgecd.contexts.config import CompressConfig, MendConfig
+from edgecd.contexts.networks import READING
 from edgecd.contexts.train import load_distiller, train_distiller
 from edgecd.errors import CheckFailed, InputError
-from edgecd.export.compressor import export_compressor
+from edgecd.export.compressor import WRITERS, export_compressor
 from edgecd.export.config import ExportConfig
 from edgecd.export.language_model import export_language_model
+from edgecd.formats.compressor import COMPRESSOR_METHODS
 from edgecd.formats.context import read_context, write_context
 from edgecd.runtime.compress import compress_here
 from edgecd.runtime.compressor import Compressor
@@ -70,6 +72,11 @@ def test_the_device_makes_the_context_that_pytorch_makes(
         for name in ("onnx", "torch")
     )
     np.testing.assert_allclose(one, other, atol=1e-2)
+
+
+def test_whatever_reads_demonstrations_knows_its_graphs() -> None:
+    assert set(WRITERS) == set(READING) == set(COMPRESSOR_METHODS)
+    assert all(READING[name].method == name for name in READING)
 
 
 def test_a_projected_distiller_and_eight_bits(tmp_path: Path) -> None:

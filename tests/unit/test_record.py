@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -83,3 +83,26 @@ def test_a_key_without_default_must_be_there() -> None:
         from_json(Thing, {key: value for key, value in JSON.items() if key != "y"}, "thing")
     with pytest.raises(InputError, match="thing must be an object, not list"):
         from_json(Thing, [], "thing")
+
+
+@dataclass(frozen=True)
+class Older:
+    """What another version may have written with more keys, or with nulls."""
+
+    kind: Literal["a", "b"] = "a"
+    count: int = 1
+    share: float | None = 0.5
+
+
+def test_a_lenient_reading_passes_over_what_another_version_wrote() -> None:
+    raw = {"kind": "b", "count": None, "share": None, "more": 3}
+    assert from_json(Older, raw, "file", lenient=True) == Older("b", 1, None)
+    with pytest.raises(InputError, match="unknown key 'more'"):
+        from_json(Older, raw, "file")
+    with pytest.raises(InputError, match="file: count = None is not int"):
+        from_json(Older, {"count": None}, "file")
+
+
+def test_a_literal_is_one_of_its_values() -> None:
+    with pytest.raises(InputError, match="file: kind = 'c' is not one of 'a', 'b'"):
+        from_json(Older, {"kind": "c"}, "file", lenient=True)

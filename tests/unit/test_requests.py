@@ -123,7 +123,7 @@ def a_value(hint: Any, said: Any) -> st.SearchStrategy[Any]:
     if inner:
         return st.tuples(*(a_value(one, said) for one in inner))
     if said.choices:
-        return st.sampled_from(said.choices)
+        return st.sampled_from(list(said.choices))
     if hint is bool:
         return st.booleans()
     if hint is Path:
