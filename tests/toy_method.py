@@ -9,10 +9,11 @@ from typing import Any
 from edgecd.config import check_options, like, option
 from edgecd.contexts.methods import CLASSIFIER, Method
 from edgecd.files import write_json
+from edgecd.formats.run import RUN
 from edgecd.plotting.roles import STUDENT
 from edgecd.tasks.task import load_task, read_split
 from edgecd.training.config import TrainConfig
-from edgecd.training.folder import RUN, finished, open_run
+from edgecd.training.folder import finished, open_run
 from edgecd.training.run import Reporter
 
 

@@ -16,21 +16,22 @@ from safetensors.torch import load_file
 from edgecd.contexts.config import DISTILLERS, MendConfig
 from edgecd.contexts.episodes import TaskEpisodes, TextEpisodes, read_passages
 from edgecd.contexts.language import is_encoder_decoder, load_frozen
-from edgecd.contexts.loop import Stage, fit
-from edgecd.contexts.loss import Weights
+from edgecd.contexts.loop import Stage, fit_network
+from edgecd.contexts.loss import LossWeights
 from edgecd.contexts.networks import make_network
 from edgecd.errors import InputError
 from edgecd.files import read_json, write_json
+from edgecd.formats.run import RUN
 from edgecd.lm.models import (
     LanguageModel,
-    load_tokenizer,
+    load_fast_tokenizer,
     pick_device,
     pick_dtype,
 )
 from edgecd.lm.past import model_fingerprint
 from edgecd.tasks.partition import Partition, load_partition
 from edgecd.training.account import Account
-from edgecd.training.folder import RUN, finished, forget_lost_steps, open_log, open_run
+from edgecd.training.folder import finished, forget_lost_steps, open_log, open_run
 from edgecd.training.record import DistillerRecord, FrozenModel, run_json
 from edgecd.training.run import Reporter
 from edgecd.training.state import save_tensors, saved_step
@@ -130,9 +131,9 @@ def make_stages(
         return TaskEpisodes(partition.train, tokenizer, *many, *sizes, seed, config.symbols)
 
     taught = 0.0 if config.method == "hypertuning" else config.divergence
-    alone = Weights(0.0 if taught else 1.0, 1.0 if taught else 0.0, config.temperature)
-    both = Weights(1.0, taught, config.temperature)
-    plans: list[tuple[str, Callable[[int], Any], Weights, int, float]] = [
+    alone = LossWeights(0.0 if taught else 1.0, 1.0 if taught else 0.0, config.temperature)
+    both = LossWeights(1.0, taught, config.temperature)
+    plans: list[tuple[str, Callable[[int], Any], LossWeights, int, float]] = [
         (PRETRAINING, texts, alone, config.pretrain_steps, config.pretrain_lr),
         (FINETUNING, tasks, both, config.steps, config.lr),
     ]
@@ -172,7 +173,7 @@ def _run_stages(
 
             with account.phase(stage.name):
                 folder = state / stage.name
-                fit(network, lm, stage, config.seed, autocast, folder, log, progress)
+                fit_network(network, lm, stage, config.seed, autocast, folder, log, progress)
 
 
 def load_distiller(
@@ -245,7 +246,7 @@ def check_same_tokens(model: str, distiller: str | None) -> None:
     """Raise InputError unless the two language models share their vocabulary."""
     if distiller is None or distiller == model:
         return
-    one, other = (load_tokenizer(name).get_vocab() for name in (model, distiller))
+    one, other = (load_fast_tokenizer(name).get_vocab() for name in (model, distiller))
     if one != other:
         raise InputError(
             f"{distiller} and {model} have different vocabularies: a distiller starts from a "

@@ -19,7 +19,7 @@ from edgecd.lm.models import LanguageModel
 from edgecd.lm.scorer import Prefix, Scorer
 
 # Keys and values of each layer, [1, kv_heads, positions, head_size] each
-Past = Sequence[tuple[torch.Tensor, torch.Tensor]]
+Pasts = Sequence[tuple[torch.Tensor, torch.Tensor]]
 
 
 def model_fingerprint(model: PreTrainedModel) -> str:
@@ -44,7 +44,7 @@ def start_ids(lm: LanguageModel) -> list[int]:
     return ids
 
 
-def remember(lm: LanguageModel, **inputs: torch.Tensor | None) -> Past:
+def remember(lm: LanguageModel, **inputs: torch.Tensor | None) -> Pasts:
     """What the model remembers of its inputs, all of them whatever a layer's window."""
     cache = DynamicCache()  # the model's own forgets what is behind it
     lm.model.base_model(past_key_values=cache, use_cache=True, **inputs)
@@ -52,7 +52,7 @@ def remember(lm: LanguageModel, **inputs: torch.Tensor | None) -> Past:
 
 
 @torch.no_grad()
-def remember_tokens(lm: LanguageModel, ids: Sequence[int], first: int = 0) -> Past:
+def remember_tokens(lm: LanguageModel, ids: Sequence[int], first: int = 0) -> Pasts:
     """What it remembers of tokens, the first at place `first` (see `places`); no gradient."""
     tokens = torch.tensor([list(ids)], device=lm.model.device)
     positions = places(lm.model.base_model, first, tokens.shape[1])
@@ -69,7 +69,7 @@ def places(body: Any, first: int, length: int) -> torch.Tensor | None:
     return torch.arange(first, first + length, device=body.device)[None]
 
 
-def cache_of(past: Past, rows: int) -> DynamicCache:
+def cache_of(past: Pasts, rows: int) -> DynamicCache:
     """The same past for each of some rows, to be gone on from."""
     cache = DynamicCache()  # the model's own forgets what is behind a layer's window
     for number, layer in enumerate(past):
@@ -77,7 +77,7 @@ def cache_of(past: Past, rows: int) -> DynamicCache:
     return cache
 
 
-def past_array(past: Past) -> NDArray[np.float32]:
+def past_array(past: Pasts) -> NDArray[np.float32]:
     """As a context keeps it, [layers, 2, kv_heads, positions, head_size]."""
     layers = [torch.stack([keys[0], values[0]]) for keys, values in past]
     stacked: NDArray[np.float32] = torch.stack(layers).float().cpu().numpy()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from edgecd.errors import InputError
 from edgecd.files import fingerprint
+from edgecd.formats.run import HELDOUT
 from edgecd.tasks.demonstrations import (
     Demonstrations,
     draw_demonstrations,
@@ -20,7 +21,6 @@ from edgecd.tasks.task import Example, Task, read_split
 from edgecd.training.config import TrainConfig
 from edgecd.training.record import Counts, Fingerprints
 
-HELDOUT = "heldout.jsonl"
 MONITOR = 128
 
 

@@ -13,8 +13,9 @@ from typing import Any
 from edgecd.config import to_toml
 from edgecd.errors import InputError
 from edgecd.files import read_json, refuse_existing, write_text
+from edgecd.formats.run import RUN
 
-CONFIG, METRICS, RUN = "config.toml", "metrics.jsonl", "run.json"
+CONFIG, METRICS = "config.toml", "metrics.jsonl"
 
 
 def open_run(out: Path, config: Any, resume: bool, force: bool) -> None:
