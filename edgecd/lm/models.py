@@ -47,13 +47,13 @@ class LanguageModel:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the weights."""
+        """What the weights are kept in."""
         dtype: torch.dtype = self.model.dtype
         return dtype
 
     @property
     def max_positions(self) -> int:
-        """The longest sequence the model was made for."""
+        """Tokens of the longest sequence the model was made for; 2^20 where it does not say."""
         config = self.model.config.get_text_config()
         return int(getattr(config, "max_position_embeddings", 0) or 1 << 20)
 
@@ -70,7 +70,7 @@ class ModelFiles:
 
     @property
     def text_tokenizer(self) -> Any:
-        """As `LanguageModel.text_tokenizer`."""
+        """The plain `tokenizers.Tokenizer`, with no padding or truncation of its own."""
         return _plain(self.tokenizer)
 
     def load(self, kind: Any = AutoModelForCausalLM) -> LanguageModel:
@@ -135,7 +135,10 @@ def check_words(name: str, template: PromptTemplate) -> None:
 
 
 def load_model_config(name: str) -> Any:
-    """The configuration of a model, without its weights."""
+    """A model's transformers configuration, without its weights.
+
+    Raises InputError when the model is not there or has none.
+    """
     source, options = _source(name)
     with _friendly(name):
         return AutoConfig.from_pretrained(source, **options)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Compressor:
-    """A loaded compressor folder."""
+    """A loaded compressor folder, which makes contexts of demonstrations; see `load`."""
 
     def __init__(
         self, facts: CompressorFacts, tokenizer: Tokenizer, session: InferenceSession

@@ -37,7 +37,7 @@ class TextExample:
 
     @property
     def text(self) -> str:
-        """The example as a demonstration."""
+        """What a language model reads of it as a demonstration: the prompt, then the answer."""
         return self.prompt + self.answer
 
 

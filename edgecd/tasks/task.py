@@ -72,12 +72,12 @@ class Task:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The task's labels, in order."""
+        """The task's labels, in the order of [labels] in its file."""
         return self.template.labels
 
 
 def builtin_tasks() -> dict[str, Task]:
-    """Every built-in task by name."""
+    """The tasks that come with the package, by name."""
     return {path.stem: load_task(path.stem) for path in sorted(BUILTIN_FOLDER.glob("*.toml"))}
 
 

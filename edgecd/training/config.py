@@ -103,7 +103,7 @@ class TrainConfig:
 
     @property
     def resolved_lr(self) -> float:
-        """Peak learning rate, by adapter unless given."""
+        """Peak learning rate: what was asked, else 1e-3 for lora and bitfit, 2e-5 for full."""
         if self.lr is not None:
             return self.lr
         return {"lora": 1e-3, "bitfit": 1e-3, "full": 2e-5}[self.adapter]

@@ -39,7 +39,7 @@ class Examples:
 
     @property
     def counts(self) -> Counts:
-        """How many there are of each role."""
+        """How many examples have each role that run.json counts."""
         return Counts(len(self.transfer), len(self.monitor), len(self.heldout))
 
     def fingerprints(self, scores: tuple[str, ...]) -> Fingerprints:

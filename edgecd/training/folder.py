@@ -49,7 +49,7 @@ def finished(out: Path, say: Callable[[str], None]) -> dict[str, Any] | None:
 
 @contextmanager
 def open_log(out: Path) -> Iterator[Callable[[Mapping[str, Any]], None]]:
-    """What writes a line of the run's log, at once."""
+    """A function that writes a line of the run's metrics.jsonl, flushed at once."""
     with (out / METRICS).open("a", encoding="utf-8") as lines:
 
         def log(line: Mapping[str, Any]) -> None:

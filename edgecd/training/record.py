@@ -35,7 +35,7 @@ class TaskRecord:
 
     @classmethod
     def of(cls, task: Task) -> TaskRecord:
-        """A task as it is told."""
+        """What run.json says of a task."""
         words = dict(task.template.verbalizer)
         return cls(task.name, task.template.text, words, task.source)
 
@@ -51,7 +51,7 @@ class Fingerprints:
 
 @dataclass(frozen=True)
 class Counts:
-    """How many examples had each role."""
+    """How many examples a student was trained on, stopped by, and evaluated on."""
 
     transfer: int
     monitor: int
