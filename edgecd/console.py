@@ -76,8 +76,8 @@ class Console:
             table.add_row(name, str(value))
         self._out.print(table)
 
-    def run_summary(self, run: Mapping[str, Any], out: Path) -> None:
-        """The numbers of a training run, and what to do next."""
+    def run_summary(self, run: Mapping[str, Any], out: Path, next_step: str) -> None:
+        """The numbers of a training run, and the command that goes on from it."""
         numbers = {
             name: f"{value:.3f}" if isinstance(value, float) else value
             for name, value in run.get("metrics", {}).items()
@@ -85,10 +85,4 @@ class Console:
         numbers["peak_rss_gb"] = f"{run['peak_rss_bytes'] / 1e9:.2f}"
         numbers |= {f"{phase}_s": f"{spent:.0f}" for phase, spent in run["timings_s"].items()}
         self.listing(numbers)
-        compress = f"edgecd compress --distiller {out} --task T --out CONTEXT"
-        following = {
-            **dict.fromkeys(("mend", "hypertuning", "gist"), compress),
-            "prompt-tuning": f"edgecd predict BUNDLE --context {out}/context.safetensors",
-        }
-        default = f"edgecd export {out} --int8 --out BUNDLE"
-        self.show(f"run: {out}", f"next: {following.get(run['method'], default)}")
+        self.show(f"run: {out}", f"next: {next_step}")

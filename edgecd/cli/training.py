@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from edgecd.cli.options import Force, Json, Quiet, print_result
 from edgecd.cli.requests import command
-from edgecd.contexts.config import MendConfig, PromptTuningConfig
+from edgecd.contexts.methods import config_classes, find_method
 from edgecd.sweep.config import SweepConfig
-from edgecd.training.config import TrainConfig
 
 
-@command(TrainConfig, MendConfig, PromptTuningConfig)
+@command(*config_classes())
 def train(
-    request: TrainConfig | MendConfig | PromptTuningConfig,
+    request: Any,  # of one of these classes
     out: Annotated[Path, typer.Option(help="The run folder to write.")],
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped run.")] = False,
     force: Force = False,
@@ -34,19 +33,10 @@ def train(
 
     with Console(quiet) as console:
         reporter = Reporter(console.say, console.progress)
-        if isinstance(request, TrainConfig):
-            from edgecd.training.distil import train as run_training
-
-            run = run_training(request, out, reporter, resume, force)
-        elif isinstance(request, MendConfig):
-            from edgecd.contexts.train import train_distiller
-
-            run = train_distiller(request, out, reporter, resume, force)
-        else:
-            from edgecd.contexts.prompt_tuning import train_prompt
-
-            run = train_prompt(request, out, reporter, resume, force)
-    print_result(as_json, run, lambda: console.run_summary(run, out))
+        method = find_method(request.method)
+        run = method.train(request, out, reporter, resume, force)
+    next_step = method.next_step.format(out=out)
+    print_result(as_json, run, lambda: console.run_summary(run, out, next_step))
 
 
 @command(SweepConfig)

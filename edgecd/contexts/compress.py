@@ -110,8 +110,8 @@ def _maker(config: CompressConfig) -> Maker:
     place = pick_device(config.device)
     if config.distiller is not None:
         trained = load_distiller(config.distiller, place, pick_dtype("float32", place))
-        facts = trained.run
-        return Maker(trained.lm, facts["method"], trained.network, int(facts["max_context"]))
+        asked = trained.config
+        return Maker(trained.lm, asked.method, trained.network, asked.max_context)
     lm = load_language_model(str(config.model), place, torch.float32)
     method = "none" if config.positions is None else "matching"
     return Maker(lm, method, positions=config.positions)

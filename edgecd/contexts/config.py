@@ -9,7 +9,7 @@ from edgecd.config import CONTEXTS, MODELS, check_options, like, option
 from edgecd.errors import InputError
 from edgecd.training.config import MANY, TrainConfig
 
-ADAPTERS = ("full", "lora")
+_ADAPTERS = ("full", "lora")
 DISTILLERS = ("mend", "hypertuning", "gist")
 SEEDS = (13, 21, 42, 87, 100)  # of the paper's tests (arXiv 2403.06914)
 ATTENTION = "With --attention"
@@ -40,7 +40,7 @@ class MendConfig:
         path=True,
         help="A run to go on from, as one of stage 1 for many partitions.",
     )
-    adapter: str = like(TrainConfig, "adapter", "full", choices=ADAPTERS)
+    adapter: str = like(TrainConfig, "adapter", "full", choices=_ADAPTERS)
     lora_rank: int = like(TrainConfig, "lora_rank", high=2**20)
     vectors: int = option(100, group=CONTEXTS, low=1, high=2**20, help="Positions of a context.")
     partition: str = option(

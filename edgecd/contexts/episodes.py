@@ -12,7 +12,7 @@ from edgecd.contexts.language import Continuation
 from edgecd.contexts.loss import Episode
 from edgecd.errors import InputError
 from edgecd.tasks.encoding import demonstration_ids, token_ids
-from edgecd.tasks.partition import MetaTask, Pair, Pool
+from edgecd.tasks.partition import MetaTask, Pool, TextExample
 from edgecd.tasks.prompts import SEPARATOR
 from edgecd.tasks.readers import read_rows
 
@@ -77,13 +77,15 @@ def one_token_words(tokenizer: Any) -> list[str]:
     return [word for word in words if _WORD.fullmatch(word)]
 
 
-def _renamed(pairs: Sequence[Pair], words: Sequence[str], chance: random.Random) -> list[Pair]:
+def _renamed(
+    pairs: Sequence[TextExample], words: Sequence[str], chance: random.Random
+) -> list[TextExample]:
     """The pairs with other words for their options, where all have the same options."""
     options = pairs[0].options
     if not options or any(pair.options != options for pair in pairs):
         return list(pairs)
     new = dict(zip(options, chance.sample(words, len(options)), strict=True))
-    return [Pair(pair.prompt, new[pair.answer], tuple(new.values())) for pair in pairs]
+    return [TextExample(pair.prompt, new[pair.answer], tuple(new.values())) for pair in pairs]
 
 
 class TextEpisodes:
@@ -111,7 +113,7 @@ class TextEpisodes:
         raise InputError(f"the corpus has no passages of {MIN_PASSAGE} tokens: give longer texts")
 
 
-def query_ids(tokenizer: Any, pair: Pair, limit: int) -> Continuation:
+def query_ids(tokenizer: Any, pair: TextExample, limit: int) -> Continuation:
     """A query that continues demonstrations, with its answer; a long one loses its beginning."""
     answer = token_ids(tokenizer, pair.answer, special=False)
     prompt = token_ids(tokenizer, SEPARATOR + pair.prompt, special=False)

@@ -15,14 +15,14 @@ from edgecd.lm.models import LanguageModel
 from edgecd.tasks.batching import batches
 from edgecd.tasks.encoding import token_ids
 from edgecd.tasks.metrics import calibrate_labels, label_calibration
-from edgecd.tasks.partition import Pair
+from edgecd.tasks.partition import TextExample
 
 _BATCH = 8
 
 
 @torch.no_grad()
 def option_scores(
-    lm: LanguageModel, front: Front, pairs: Sequence[Pair], max_query: int
+    lm: LanguageModel, front: Front, pairs: Sequence[TextExample], max_query: int
 ) -> list[NDArray[np.float64]]:
     """For each pair the scores of its options after the front, float64 [options].
 
@@ -40,7 +40,7 @@ def option_scores(
             one_pass[place] = [ids[0] for ids in tokens]
             asked = pair.options[:1]
         for number, option in enumerate(asked):
-            candidate = Pair(pair.prompt, option, pair.options)
+            candidate = TextExample(pair.prompt, option, pair.options)
             jobs.append((place, number, query_ids(lm.text_tokenizer, candidate, max_query)))
     scores = [np.zeros(len(pair.options)) for pair in pairs]
     lengths = [len(continuation.ids) for _, _, continuation in jobs]
@@ -61,7 +61,7 @@ def option_scores(
 
 def accuracies(
     scores: Sequence[NDArray[np.float64]],
-    pairs: Sequence[Pair],
+    pairs: Sequence[TextExample],
     reference: Sequence[NDArray[np.float64]],
 ) -> tuple[float, float | None]:
     """(accuracy of `scores`, each [options]; the same after label calibration, or None).

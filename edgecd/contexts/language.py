@@ -16,10 +16,10 @@ from transformers import AutoModelForSeq2SeqLM
 
 from edgecd.contexts.encoder_decoder import answer_logits, embeddings
 from edgecd.lm.models import LanguageModel, find_model, load_model_config
-from edgecd.lm.past import Past, cache_of, remember, remember_tokens
+from edgecd.lm.past import Pasts, cache_of, remember, remember_tokens
 from edgecd.lm.rows import pad_rows
 
-Front = Past | torch.Tensor
+Front = Pasts | torch.Tensor
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from edgecd.contexts.loss import Episode, Weights, episode_loss
+from edgecd.contexts.loss import Episode, LossWeights, episode_loss
 from edgecd.lm.models import LanguageModel
 from edgecd.training.loop import set_rate
 from edgecd.training.state import Reached, restore_state, save_state, saved_step
@@ -32,14 +32,14 @@ class Stage:
 
     name: str
     episodes: Callable[[int], Episode]
-    weights: Weights
+    weights: LossWeights
     steps: int
     lr: float
     batch_size: int
     monitor: Sequence[Episode] = ()
 
 
-def fit(
+def fit_network(
     network: Any,
     lm: LanguageModel,
     stage: Stage,

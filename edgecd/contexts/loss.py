@@ -19,7 +19,7 @@ class Episode:
 
 
 @dataclass(frozen=True)
-class Weights:
+class LossWeights:
     """Of the two terms of the loss, and the temperature of the divergence."""
 
     cross_entropy: float
@@ -28,7 +28,7 @@ class Weights:
 
 
 def episode_loss(
-    lm: LanguageModel, front: Front, episode: Episode, weights: Weights
+    lm: LanguageModel, front: Front, episode: Episode, weights: LossWeights
 ) -> tuple[torch.Tensor, dict[str, float]]:
     """(loss, its terms): `cross_entropy` CE + `divergence` T^2 KL (arXiv 2403.06914, eq. 2-4).
 

@@ -19,11 +19,11 @@ from transformers.masking_utils import eager_mask
 
 from edgecd.errors import InputError
 from edgecd.lm.models import LanguageModel
-from edgecd.lm.past import Past, cache_of, places, remember_tokens
+from edgecd.lm.past import Pasts, cache_of, places, remember_tokens
 from edgecd.lm.rows import pad_rows
 from edgecd.tasks.batching import batches
 
-ROWS = 8
+_ROWS = 8
 STEPS = 100
 STEP_ROWS = 1024
 LR = 0.05  # of the standard deviation of a layer's keys, and of its values
@@ -49,7 +49,7 @@ class Watched:
 
 def match_attention(
     lm: LanguageModel, ids: Sequence[int], queries: Sequence[Sequence[int]], positions: int
-) -> Past:
+) -> Pasts:
     """What the model remembers of tokens, in `positions` places, for queries like `queries`.
 
     The first token is always kept, as attention rests there. No gradient. Raises InputError for a
@@ -127,10 +127,10 @@ def _fit(
 
 @torch.no_grad()
 def _watch(
-    lm: LanguageModel, past: Past, queries: Sequence[Sequence[int]], place: int
+    lm: LanguageModel, past: Pasts, queries: Sequence[Sequence[int]], place: int
 ) -> Iterator[list[Watched]]:
     """The attention of every layer, for some queries at a time, the first token at `place`."""
-    for places_of in batches([len(one) for one in queries], ROWS, tokens=None):
+    for places_of in batches([len(one) for one in queries], _ROWS, tokens=None):
         rows = [queries[number] for number in places_of]
         ids, mask = pad_rows(rows, 0, lm.model.device)
         real = mask.bool()

@@ -14,16 +14,9 @@ from typing import Any
 from edgecd.files import fingerprint, read_json, write_text
 from edgecd.formats.record import Inline, LeftOut, from_json, to_json
 from edgecd.tasks.metrics import Difference
+from edgecd.training.record import FrozenModel
 
 META_TEST_FORMAT = 1
-
-
-@dataclass(frozen=True)
-class FrozenModel:
-    """The language model that answers, by name and by the fingerprint of its weights."""
-
-    name: str
-    fingerprint: str
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,6 @@ from edgecd.contexts.matching import match_attention, why_not
 from edgecd.contexts.meta_record import (
     META_TEST_FORMAT,
     Asked,
-    FrozenModel,
     MetaRow,
     MetaTestResult,
     meta_test_json,
@@ -37,7 +36,8 @@ from edgecd.host.lock import locked
 from edgecd.lm.models import LanguageModel, pick_device
 from edgecd.lm.past import start_ids
 from edgecd.tasks.encoding import demonstration_ids
-from edgecd.tasks.partition import MetaTask, Pair, Partition, load_partition
+from edgecd.tasks.partition import MetaTask, Partition, TextExample, load_partition
+from edgecd.training.record import FrozenModel
 
 CALIBRATION_INPUTS = 50
 ROWS, RESULT, TABLE, ASKED = "rows.jsonl", "meta-test.json", "table.md", "asked.json"
@@ -50,9 +50,9 @@ class Draw:
 
     task: MetaTask
     seed: int
-    demonstrations: tuple[Pair, ...]
-    queries: tuple[Pair, ...]
-    calibration: tuple[Pair, ...]
+    demonstrations: tuple[TextExample, ...]
+    queries: tuple[TextExample, ...]
+    calibration: tuple[TextExample, ...]
 
 
 FrontMaker = Callable[

@@ -16,7 +16,7 @@ from transformers import DynamicCache, PreTrainedModel
 from edgecd.contexts.language import Front, front_of_tokens, front_of_vectors
 from edgecd.errors import InputError
 from edgecd.lm.models import LanguageModel
-from edgecd.lm.past import Past, places, start_ids
+from edgecd.lm.past import Pasts, places, start_ids
 
 SAMPLE = 256  # tokens that a distiller's states are measured on
 
@@ -53,7 +53,7 @@ class Reader(nn.Module):
         states: torch.Tensor = self.body(inputs_embeds=self.embedded(ids), use_cache=False)[0]
         return states[0, len(ids) :]
 
-    def remember(self, ids: Sequence[int], first: int) -> Past:
+    def remember(self, ids: Sequence[int], first: int) -> Pasts:
         """Keys and values of each layer at the placeholders, the first of them at place `first`."""
         cache = DynamicCache()
         self.read_into(cache, ids, first)

@@ -14,20 +14,21 @@ import torch
 from edgecd.contexts.compress import calibrated, past_of
 from edgecd.contexts.config import PromptTuningConfig
 from edgecd.contexts.episodes import query_ids
-from edgecd.contexts.loop import Stage, fit
-from edgecd.contexts.loss import Episode, Weights
+from edgecd.contexts.loop import Stage, fit_network
+from edgecd.contexts.loss import Episode, LossWeights
 from edgecd.contexts.networks import make_network
 from edgecd.files import write_json
 from edgecd.formats.context import write_context
 from edgecd.formats.manifest import CONTEXT
+from edgecd.formats.run import RUN
 from edgecd.host.memory import peak_rss_bytes
 from edgecd.lm.models import LanguageModel, load_language_model, pick_device
 from edgecd.lm.past import make_context
 from edgecd.lm.scorer import make_scorer
 from edgecd.tasks.demonstrations import calibration_inputs, draw_demonstrations
-from edgecd.tasks.partition import Pair, pair_of
+from edgecd.tasks.partition import TextExample, text_example
 from edgecd.tasks.task import load_task, read_split
-from edgecd.training.folder import RUN, finished, forget_lost_steps, open_log, open_run
+from edgecd.training.folder import finished, forget_lost_steps, open_log, open_run
 from edgecd.training.record import FrozenModel, PromptRecord, run_json
 from edgecd.training.run import Reporter
 from edgecd.training.state import saved_step
@@ -59,7 +60,7 @@ def train_prompt(
     lm = load_language_model(config.student, device, torch.float32)
     scorer = make_scorer(lm, task.template)
     forget_lost_steps(out, {STAGE: saved_step(out / "state")})
-    pairs = [pair_of(task.template, example) for example in demonstrations]
+    pairs = [text_example(task.template, example) for example in demonstrations]
     with open_log(out) as log:
         network = tune(
             lm,
@@ -92,7 +93,7 @@ def train_prompt(
 
 def tune(
     lm: LanguageModel,
-    pairs: Sequence[Pair],
+    pairs: Sequence[TextExample],
     config: PromptTuningConfig,
     folder: Path,
     log: Any = lambda line: None,
@@ -107,6 +108,6 @@ def tune(
         return Episode((), tuple(chance.sample(continuations, size)))
 
     network = make_network(STAGE, lm, None, config.vectors, config.seed).to(lm.model.device)
-    stage = Stage(STAGE, batch, Weights(1.0, 0.0), config.steps, config.lr, 1)
-    fit(network, lm, stage, config.seed, False, folder, log, progress)
+    stage = Stage(STAGE, batch, LossWeights(1.0, 0.0), config.steps, config.lr, 1)
+    fit_network(network, lm, stage, config.seed, False, folder, log, progress)
     return network

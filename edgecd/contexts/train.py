@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,21 +16,23 @@ from safetensors.torch import load_file
 from edgecd.contexts.config import DISTILLERS, MendConfig
 from edgecd.contexts.episodes import TaskEpisodes, TextEpisodes, read_passages
 from edgecd.contexts.language import is_encoder_decoder, load_frozen
-from edgecd.contexts.loop import Stage, fit
-from edgecd.contexts.loss import Weights
+from edgecd.contexts.loop import Stage, fit_network
+from edgecd.contexts.loss import LossWeights
 from edgecd.contexts.networks import make_network
 from edgecd.errors import InputError
-from edgecd.files import read_json, write_json
+from edgecd.files import write_json
+from edgecd.formats.record import from_json
+from edgecd.formats.run import RUN, read_run
 from edgecd.lm.models import (
     LanguageModel,
-    load_tokenizer,
+    load_fast_tokenizer,
     pick_device,
     pick_dtype,
 )
 from edgecd.lm.past import model_fingerprint
 from edgecd.tasks.partition import Partition, load_partition
 from edgecd.training.account import Account
-from edgecd.training.folder import RUN, finished, forget_lost_steps, open_log, open_run
+from edgecd.training.folder import finished, forget_lost_steps, open_log, open_run
 from edgecd.training.record import DistillerRecord, FrozenModel, run_json
 from edgecd.training.run import Reporter
 from edgecd.training.state import save_tensors, saved_step
@@ -45,18 +47,13 @@ PRETRAINING, FINETUNING = "pretraining", "finetuning"
 class Trained:
     """A trained network with the frozen language model that it makes contexts for.
 
-    `config` is what the training was asked, `run` its whole run.json.
+    `config` is what the training was asked; `model_fingerprint` is of the language model's weights.
     """
 
     lm: LanguageModel
     network: Any
     config: MendConfig
-    run: dict[str, Any]
-
-    @property
-    def model_fingerprint(self) -> str:
-        """Of the language model's weights."""
-        return str(self.run["language_model"]["fingerprint"])
+    model_fingerprint: str
 
 
 def train_distiller(
@@ -130,9 +127,9 @@ def make_stages(
         return TaskEpisodes(partition.train, tokenizer, *many, *sizes, seed, config.symbols)
 
     taught = 0.0 if config.method == "hypertuning" else config.divergence
-    alone = Weights(0.0 if taught else 1.0, 1.0 if taught else 0.0, config.temperature)
-    both = Weights(1.0, taught, config.temperature)
-    plans: list[tuple[str, Callable[[int], Any], Weights, int, float]] = [
+    alone = LossWeights(0.0 if taught else 1.0, 1.0 if taught else 0.0, config.temperature)
+    both = LossWeights(1.0, taught, config.temperature)
+    plans: list[tuple[str, Callable[[int], Any], LossWeights, int, float]] = [
         (PRETRAINING, texts, alone, config.pretrain_steps, config.pretrain_lr),
         (FINETUNING, tasks, both, config.steps, config.lr),
     ]
@@ -172,7 +169,7 @@ def _run_stages(
 
             with account.phase(stage.name):
                 folder = state / stage.name
-                fit(network, lm, stage, config.seed, autocast, folder, log, progress)
+                fit_network(network, lm, stage, config.seed, autocast, folder, log, progress)
 
 
 def load_distiller(
@@ -183,30 +180,32 @@ def load_distiller(
     Raises InputError for a folder that holds none, or when the language model is not the one that
     it was trained for.
     """
-    facts = _distiller_facts(run)
-    names = {field.name for field in dataclasses.fields(MendConfig)}
-    config = MendConfig(**{key: value for key, value in facts.items() if key in names})
+    config, fingerprint = _read_distiller(run)
     if loaded is not None and loaded.name == config.student:
         lm = loaded
     else:
         lm = load_frozen(config.student, device, dtype)
-    _check_weights(run, facts, lm)
+    _check_weights(run, fingerprint, lm)
     network = build_network(config, lm, device)
     load_trainable(network, load_file(run / DISTILLER))
-    return Trained(lm, network.eval(), config, facts)
+    return Trained(lm, network.eval(), config, fingerprint)
 
 
-def _distiller_facts(run: Path) -> dict[str, Any]:
-    facts: dict[str, Any] = read_json(run / RUN)
-    if facts.get("method") not in DISTILLERS or not (run / DISTILLER).exists():
+def _read_distiller(run: Path) -> tuple[MendConfig, str]:
+    """What a distiller's training was asked, and the fingerprint of its language model."""
+    made = read_run(run)
+    if made.method not in DISTILLERS or not (run / DISTILLER).exists():
         raise InputError(
             f"{run} is not the run of a distiller: train one with edgecd train --method mend"
         )
-    return facts
+    names = {field.name for field in dataclasses.fields(MendConfig)}
+    config = MendConfig(**{key: value for key, value in made.values.items() if key in names})
+    model = from_json(FrozenModel, made.values.get("language_model"), f"{made.path}")
+    return config, model.fingerprint
 
 
-def _check_weights(run: Path, facts: Mapping[str, Any], lm: LanguageModel) -> None:
-    if model_fingerprint(lm.model) != facts["language_model"]["fingerprint"]:
+def _check_weights(run: Path, fingerprint: str, lm: LanguageModel) -> None:
+    if model_fingerprint(lm.model) != fingerprint:
         raise InputError(
             f"{run} was trained for other weights of {lm.name} than those here now: "
             "a distiller goes with its language model"
@@ -215,14 +214,14 @@ def _check_weights(run: Path, facts: Mapping[str, Any], lm: LanguageModel) -> No
 
 def _start_from(run: Path, network: Any, config: MendConfig, lm: LanguageModel) -> None:
     """Copy a finished run's weights; InputError for one whose network is not the same."""
-    facts = _distiller_facts(run)
+    earlier, fingerprint = _read_distiller(run)
     for name in ("method", "distiller", "adapter", "lora_rank", "vectors"):
-        if facts[name] != getattr(config, name):
+        if getattr(earlier, name) != getattr(config, name):
             raise InputError(
-                f"{run} was trained with {name} = {facts[name]}, and this training has "
+                f"{run} was trained with {name} = {getattr(earlier, name)}, and this training has "
                 f"{getattr(config, name)}: --start takes a run of the same network"
             )
-    _check_weights(run, facts, lm)
+    _check_weights(run, fingerprint, lm)
     load_trainable(network, load_file(run / DISTILLER))
 
 
@@ -245,7 +244,7 @@ def check_same_tokens(model: str, distiller: str | None) -> None:
     """Raise InputError unless the two language models share their vocabulary."""
     if distiller is None or distiller == model:
         return
-    one, other = (load_tokenizer(name).get_vocab() for name in (model, distiller))
+    one, other = (load_fast_tokenizer(name).get_vocab() for name in (model, distiller))
     if one != other:
         raise InputError(
             f"{distiller} and {model} have different vocabularies: a distiller starts from a "

@@ -73,11 +73,11 @@ def export_compressor(
     say("writing the graph of the distiller and its language model")
     graph = treat(compressor_graph(trained.lm, trained.network))
     facts = CompressorFacts(
-        method=trained.run["method"],
+        method=trained.config.method,
         model=public(trained.lm.name),
-        fingerprint=trained.run["language_model"]["fingerprint"],
+        fingerprint=trained.model_fingerprint,
         positions=int(expected.shape[3]),
-        max_context=int(trained.run["max_context"]),
+        max_context=trained.config.max_context,
         precision=name,
     )
     with new_folder(out, force) as part:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from edgecd.errors import InputError
 from edgecd.formats.precision import Precision
+from edgecd.formats.run import HELDOUT
 from edgecd.tasks.answerer import Answerer, Fields
 from edgecd.tasks.encoding import Encoded, encode_prompt
 from edgecd.tasks.prompts import PromptTemplate, value_of
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
     from edgecd.export.run_folder import RunFolder
 
-HELDOUT = "heldout.jsonl"
 ACTIVATION_EXAMPLES = 64
 REFERENCE_ROWS = 8
 CHUNK_EXAMPLES = 32

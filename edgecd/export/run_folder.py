@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgecd.contexts.methods import COMPRESSOR, writes
 from edgecd.errors import InputError, require
 from edgecd.files import public
-from edgecd.formats.compressor import COMPRESSOR_METHODS
 from edgecd.formats.run import RUN, read_run
 from edgecd.runtime.predictor import load_tokenizer
 from edgecd.tasks.prompts import PromptTemplate
@@ -58,7 +58,7 @@ class RunFolder:
 
 def is_distiller(run: Path) -> bool:
     """Whether a run folder is of a training that makes contexts."""
-    return (run / RUN).exists() and read_run(run).method in COMPRESSOR_METHODS
+    return (run / RUN).exists() and writes(read_run(run).method, (COMPRESSOR,))
 
 
 def load_run(run: Path) -> tuple[RunFolder, PreTrainedModel]:

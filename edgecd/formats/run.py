@@ -11,7 +11,7 @@ from edgecd.errors import InputError
 from edgecd.files import read_json
 from edgecd.tasks.prompts import PromptTemplate
 
-RUN = "run.json"
+RUN, HELDOUT = "run.json", "heldout.jsonl"
 
 
 @dataclass(frozen=True)

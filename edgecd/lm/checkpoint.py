@@ -14,6 +14,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 from transformers.utils import logging
 
 from edgecd.errors import InputError
+from edgecd.formats.manifest import TOKENIZER
 from edgecd.lm.rows import ROWS, classifier_logits
 from edgecd.tasks.answerer import Fields
 from edgecd.tasks.encoding import Encoded, encode_prompt
@@ -21,8 +22,6 @@ from edgecd.tasks.prompts import PromptTemplate
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
-
-TOKENIZER = "tokenizer.json"
 
 
 @dataclass(frozen=True)

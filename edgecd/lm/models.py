@@ -24,7 +24,7 @@ from edgecd.tasks.prompts import PromptTemplate
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 class Unsupported(InputError):
@@ -47,13 +47,13 @@ class LanguageModel:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the weights."""
+        """What the weights are kept in."""
         dtype: torch.dtype = self.model.dtype
         return dtype
 
     @property
     def max_positions(self) -> int:
-        """The longest sequence the model was made for."""
+        """Tokens of the longest sequence the model was made for; 2^20 where it does not say."""
         config = self.model.config.get_text_config()
         return int(getattr(config, "max_position_embeddings", 0) or 1 << 20)
 
@@ -70,7 +70,7 @@ class ModelFiles:
 
     @property
     def text_tokenizer(self) -> Any:
-        """As `LanguageModel.text_tokenizer`."""
+        """The plain `tokenizers.Tokenizer`, with no padding or truncation of its own."""
         return _plain(self.tokenizer)
 
     def load(self, kind: Any = AutoModelForCausalLM) -> LanguageModel:
@@ -101,9 +101,9 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     """`float32`, `bfloat16`, or `auto`: the faster of the two on this device."""
     if name == "auto":
         name = fast_dtype(instruction_sets(), device.type == "cuda")
-    if name not in DTYPES:
-        raise InputError(f"--dtype {name}: choose auto, {' or '.join(DTYPES)}")
-    return DTYPES[name]
+    if name not in _DTYPES:
+        raise InputError(f"--dtype {name}: choose auto, {' or '.join(_DTYPES)}")
+    return _DTYPES[name]
 
 
 def load_language_model(name: str, device: torch.device, dtype: torch.dtype) -> LanguageModel:
@@ -116,10 +116,10 @@ def load_language_model(name: str, device: torch.device, dtype: torch.dtype) -> 
 
 def find_model(name: str, device: torch.device, dtype: torch.dtype) -> ModelFiles:
     """The same model without its weights; InputError when it is not there."""
-    return ModelFiles(name, load_tokenizer(name), _identity(name), device, dtype)
+    return ModelFiles(name, load_fast_tokenizer(name), _identity(name), device, dtype)
 
 
-def load_tokenizer(name: str) -> Any:
+def load_fast_tokenizer(name: str) -> Any:
     """The fast tokenizer of a model; InputError when there is none."""
     source, options = _source(name)
     with _friendly(name):
@@ -131,11 +131,14 @@ def load_tokenizer(name: str) -> Any:
 
 def check_words(name: str, template: PromptTemplate) -> None:
     """Raise InputError unless each label's word is one token of this model; loads no weights."""
-    label_token_ids(load_tokenizer(name).backend_tokenizer, template, name)
+    label_token_ids(load_fast_tokenizer(name).backend_tokenizer, template, name)
 
 
 def load_model_config(name: str) -> Any:
-    """The configuration of a model, without its weights."""
+    """A model's transformers configuration, without its weights.
+
+    Raises InputError when the model is not there or has none.
+    """
     source, options = _source(name)
     with _friendly(name):
         return AutoConfig.from_pretrained(source, **options)

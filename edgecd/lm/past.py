@@ -19,7 +19,7 @@ from edgecd.lm.models import LanguageModel
 from edgecd.lm.scorer import Prefix, Scorer
 
 # Keys and values of each layer, [1, kv_heads, positions, head_size] each
-Past = Sequence[tuple[torch.Tensor, torch.Tensor]]
+Pasts = Sequence[tuple[torch.Tensor, torch.Tensor]]
 
 
 def model_fingerprint(model: PreTrainedModel) -> str:
@@ -37,14 +37,17 @@ def model_fingerprint(model: PreTrainedModel) -> str:
 
 
 def start_ids(lm: LanguageModel) -> list[int]:
-    """What stands in front of a query when there are no demonstrations: a start token."""
+    """What stands in front of a query when there are no demonstrations: a start token's ids.
+
+    Raises InputError for a tokenizer that has none.
+    """
     ids = start_tokens(lm)
     if not ids:
         raise InputError(f"{lm.name}: the tokenizer has no start token")
     return ids
 
 
-def remember(lm: LanguageModel, **inputs: torch.Tensor | None) -> Past:
+def remember(lm: LanguageModel, **inputs: torch.Tensor | None) -> Pasts:
     """What the model remembers of its inputs, all of them whatever a layer's window."""
     cache = DynamicCache()  # the model's own forgets what is behind it
     lm.model.base_model(past_key_values=cache, use_cache=True, **inputs)
@@ -52,7 +55,7 @@ def remember(lm: LanguageModel, **inputs: torch.Tensor | None) -> Past:
 
 
 @torch.no_grad()
-def remember_tokens(lm: LanguageModel, ids: Sequence[int], first: int = 0) -> Past:
+def remember_tokens(lm: LanguageModel, ids: Sequence[int], first: int = 0) -> Pasts:
     """What it remembers of tokens, the first at place `first` (see `places`); no gradient."""
     tokens = torch.tensor([list(ids)], device=lm.model.device)
     positions = places(lm.model.base_model, first, tokens.shape[1])
@@ -69,23 +72,26 @@ def places(body: Any, first: int, length: int) -> torch.Tensor | None:
     return torch.arange(first, first + length, device=body.device)[None]
 
 
-def cache_of(past: Past, rows: int) -> DynamicCache:
-    """The same past for each of some rows, to be gone on from."""
+def cache_of(past: Pasts, rows: int) -> DynamicCache:
+    """A model's cache that holds the same keys and values for each of `rows` rows.
+
+    The model appends to it; what is given stays as it is.
+    """
     cache = DynamicCache()  # the model's own forgets what is behind a layer's window
     for number, layer in enumerate(past):
         cache.update(*(part.expand(rows, -1, -1, -1) for part in layer), number)
     return cache
 
 
-def past_array(past: Past) -> NDArray[np.float32]:
-    """As a context keeps it, [layers, 2, kv_heads, positions, head_size]."""
+def past_array(past: Pasts) -> NDArray[np.float32]:
+    """Keys and values as a context keeps them, [layers, 2, kv_heads, positions, head_size]."""
     layers = [torch.stack([keys[0], values[0]]) for keys, values in past]
     stacked: NDArray[np.float32] = torch.stack(layers).float().cpu().numpy()
     return stacked
 
 
 def prefix_of(past: NDArray[np.float32], lm: LanguageModel) -> Prefix:
-    """What a query is scored after, of such an array."""
+    """What queries are read after, of an array [layers, 2, kv_heads, positions, head_size]."""
     cache = DynamicCache()
     for number, layer in enumerate(torch.from_numpy(past).to(lm.model.device, lm.dtype)):
         cache.update(layer[0][None], layer[1][None], number)
@@ -102,7 +108,11 @@ def make_context(
     context_tokens: int,
     **provenance: object,
 ) -> Context:
-    """A context of the scorer's model and template."""
+    """A context, not calibrated, of keys and values of the scorer's model for its template.
+
+    `past` is [layers, 2, kv_heads, positions, head_size]; `shots` demonstrations of
+    `context_tokens` tokens went in. More keywords are kept as how it was made.
+    """
     lm, template = scorer.lm, scorer.template
     facts = ContextFacts(
         method=method,

@@ -15,7 +15,7 @@ from edgecd.tasks.batching import batches
 from edgecd.tasks.demonstrations import Demonstrations
 from edgecd.tasks.encoding import Encoded, encode_prompt
 
-ROWS = 8
+_ROWS = 8
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Prompted:
     max_length: int
     before: tuple[int, ...] = ()
     prefix: Prefix | None = None
-    rows: int = ROWS
+    rows: int = _ROWS
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -87,7 +87,7 @@ def prompted(
     demonstrations: Demonstrations,
     max_length: int,
     cached: bool = True,
-    rows: int = ROWS,
+    rows: int = _ROWS,
 ) -> Prompted:
     """A language model after demonstrations: read once where `cached`, else with each query.
 

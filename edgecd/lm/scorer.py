@@ -32,11 +32,14 @@ class Prefix:
 
 @dataclass(frozen=True)
 class Scorer:
-    """A language model ready to score the labels of one template."""
+    """A language model ready to score the labels of one template.
+
+    `head` holds its output head's rows of the label words, float32 [labels, width].
+    """
 
     lm: LanguageModel
     template: PromptTemplate
-    head: torch.Tensor  # [labels, width], float32
+    head: torch.Tensor
 
 
 class DeferredScorer:
@@ -49,11 +52,11 @@ class DeferredScorer:
 
     @property
     def is_loaded(self) -> bool:
-        """Whether the weights were needed."""
+        """Whether the model was needed, and its weights are in memory."""
         return self._ready is not None
 
     def ready(self) -> Scorer:
-        """The scorer itself; InputError as from `make_scorer`."""
+        """The scorer, loaded now if it was not; InputError as from `make_scorer`."""
         if self._ready is None:
             self._ready = make_scorer(self.lm.load(), self.template)
         return self._ready

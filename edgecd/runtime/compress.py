@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgecd.formats.context import Context
-from edgecd.runtime.compressor import Compressor, calibrated
+from edgecd.runtime.compressor import Compressor, calibrated_here
 from edgecd.runtime.predictor import Predictor
 from edgecd.tasks.demonstrations import calibration_inputs, draw_demonstrations
 from edgecd.tasks.task import Task, read_split
@@ -28,4 +28,4 @@ def compress_here(
     if bundle is None:
         return made
     inputs = calibration_inputs(train, demonstrations, seed)
-    return calibrated(Predictor.load(bundle), made, inputs)
+    return calibrated_here(Predictor.load(bundle), made, inputs)

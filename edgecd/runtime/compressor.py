@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Compressor:
-    """A loaded compressor folder."""
+    """A loaded compressor folder, which makes contexts of demonstrations; see `load`."""
 
     def __init__(
         self, facts: CompressorFacts, tokenizer: Tokenizer, session: InferenceSession
@@ -56,7 +56,7 @@ class Compressor:
         task: str = "task",
         max_length: int = 256,
     ) -> Context:
-        """The context of a task's demonstrations, not calibrated (see `calibrated`).
+        """The context of a task's demonstrations, not calibrated (see `calibrated_here`).
 
         Of more than the compressor was trained to read, the first ones are taken. Raises InputError
         for no demonstrations, an unknown label, or a label's word that is not one token.
@@ -89,7 +89,7 @@ class Compressor:
         return Context(facts, past, head)
 
 
-def calibrated(predictor: Predictor, context: Context, inputs: Sequence[Input]) -> Context:
+def calibrated_here(predictor: Predictor, context: Context, inputs: Sequence[Input]) -> Context:
     """The context with each label's mean log-probability over unlabelled inputs to be taken off."""
     plain = predictor.with_context(with_calibration(context, np.zeros(0)))
     return with_calibration(context, label_calibration(log_softmax(plain.logits(inputs))))

@@ -34,7 +34,7 @@ def describe(path: str | Path) -> dict[str, Any]:
 
 
 def render(description: Mapping[str, Any]) -> Table:
-    """The same facts for people; nested ones get a row each."""
+    """A bundle's description as a table for people; nested values get a row each."""
     from rich.table import Table
     from rich.text import Text
 

@@ -105,7 +105,10 @@ class Predictor:
         return self.predict_batch([item])[0]
 
     def predict_batch(self, inputs: Sequence[Input]) -> list[Prediction]:
-        """The labels of any number of inputs, in the same order."""
+        """The predictions for any number of inputs, in the same order.
+
+        Raises InputError, naming its place, for an input that lacks a field or is not text.
+        """
         encoded = self.encode(inputs)
         return [
             Prediction(
@@ -117,7 +120,10 @@ class Predictor:
         ]
 
     def logits(self, inputs: Sequence[Input]) -> NDArray[np.float32]:
-        """Raw scores, float32 [inputs, labels]."""
+        """Scores of the labels, not normalised, float32 [inputs, labels].
+
+        Raises InputError as `encode` does, and when the graph cannot be run.
+        """
         return self.run(self.encode(inputs))
 
     def fields(self, item: Input) -> dict[str, str]:
@@ -232,7 +238,7 @@ def load_tokenizer(path: Path) -> Tokenizer:
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Probabilities of each row."""
+    """Probabilities of each row of logits, float64 [inputs, labels]."""
     shifted = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True, initial=-1e38))
     probabilities: NDArray[np.float64] = shifted / shifted.sum(axis=-1, keepdims=True)
     return probabilities

@@ -13,11 +13,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgecd.contexts.methods import METHODS
 from edgecd.formats.record import from_json
 from edgecd.host.cost import Memory, Seconds
 from edgecd.host.processes import end_with_parent, run_spec
 from edgecd.sweep.record import CellResult, CellSpec, SetAnswers, result_json
-from edgecd.sweep.suite import Cell
+from edgecd.sweep.suite import PROMPTED, TRAINED, Cell
 from edgecd.tasks import metrics
 from edgecd.training.config import TrainConfig
 
@@ -44,7 +45,7 @@ def run_cell(spec: CellSpec, folder: Path) -> CellResult:
 
     torch.set_num_threads(spec.threads)
     config = dataclasses.replace(spec.cell.config, scores=spec.scores_folder)
-    kinds = {"scores": _score, "icl": _prompt, "zero-shot": _prompt, "cd": _train, "pbft": _train}
+    kinds = {"scores": _score, **dict.fromkeys(PROMPTED, _prompt), **dict.fromkeys(TRAINED, _train)}
     try:
         return kinds[spec.cell.kind](spec.cell, config, folder)
     except Unsupported as why:
@@ -125,11 +126,10 @@ def _prompt(cell: Cell, config: TrainConfig, folder: Path) -> CellResult:
 def _train(cell: Cell, config: TrainConfig, folder: Path) -> CellResult:
     """Train a student, then evaluate its merged checkpoint."""
     from edgecd.tasks.task import load_task
-    from edgecd.training.distil import train
 
     task = load_task(config.task, config.pattern)
     sets = _evaluation_sets(cell, task)
-    run = train(config, folder / "run", _reporter(), resume=True, force=True)
+    run = METHODS[cell.kind].train(config, folder / "run", _reporter(), resume=True, force=True)
     began = time.monotonic()
     inputs = [fields for one in sets for fields in one.inputs]
     logits = _checkpoint_logits(folder / "run" / "checkpoint", task, inputs, config)

@@ -11,18 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from edgecd.config import load_config
+from edgecd.contexts.methods import METHODS, methods_of
 from edgecd.errors import InputError, check_keys
 from edgecd.files import fingerprint, read_toml
 from edgecd.sweep.config import SweepConfig
-from edgecd.training.config import ADAPTERS, HEADS, METHODS, TrainConfig
+from edgecd.training.config import ADAPTERS, HEADS, TrainConfig
 
-PROMPTED, TRAINED = ("zero-shot", "icl"), ("cd", "pbft")
+PROMPTED, TRAINED = ("zero-shot", "icl"), methods_of(TrainConfig)
 MODELS = ("teacher", "student")
 _SAID_ELSEWHERE = {"task", "teacher", "student", "method", "adapter", "head", "shots", "seed"}
 _TRAIN_KEYS = {f.name for f in dataclasses.fields(TrainConfig)} - _SAID_ELSEWHERE - {"scores"}
 # What a teacher's scores depend on, besides task, teacher, shots and seed.
 _SCORING_KEYS = ("pattern", "context_draws", "transfer", "heldout", "max_length", "device", "dtype")
-_COST = ("zero-shot", "icl-student", "icl-teacher", "scores", "pbft", "cd")
+_COST = ("zero-shot", "icl-student", "icl-teacher", "scores")
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,7 @@ def _cells(suite: Suite, runs: Runs, seed: int, scored: dict[TrainConfig, str]) 
             config = _config(suite, runs, seed, shots, adapter=adapter)
             head = "-vocabulary" if runs.head == "vocabulary" else ""
             name = f"{runs.method}-{adapter}{head}-{end}"
-            scores = _scores(config, scored) if runs.method == "cd" else None
+            scores = _scores(config, scored) if METHODS[runs.method].needs_teacher else None
             cells.append(cell(name, runs.method, config, scores=scores))
     return cells
 
@@ -191,7 +192,7 @@ def _config(
         "task": suite.task,
         "teacher": suite.teacher,
         "student": suite.student,
-        "method": runs.method if runs.method in METHODS else "cd",
+        "method": runs.method if runs.method in TRAINED else TrainConfig.method,
         "adapter": adapter,
         "head": runs.head,
         "shots": shots,
@@ -216,7 +217,7 @@ def _scores(config: TrainConfig, scored: dict[TrainConfig, str]) -> str:
 
 def _cost(cell: Cell) -> int:
     kind = f"icl-{cell.model}" if cell.kind == "icl" else cell.kind
-    return _COST.index(kind)
+    return _COST.index(kind) if kind in _COST else len(_COST) + METHODS[kind].needs_teacher
 
 
 def _runs(table: Any, where: str) -> Runs:
@@ -224,8 +225,8 @@ def _runs(table: Any, where: str) -> Runs:
         raise InputError(f"{where} must be a table")
     check_keys(table, {field.name for field in dataclasses.fields(Runs)}, where)
     method = table.get("method")
-    if method not in (*PROMPTED, *METHODS):
-        known = ", ".join((*PROMPTED, *METHODS))
+    if method not in (*PROMPTED, *TRAINED):
+        known = ", ".join((*PROMPTED, *TRAINED))
         raise InputError(f"{where}: method = {method!r}: choose one of {known}")
     train = _train(table.get("train", {}), f"{where}: [runs.train]")
     shots = None

@@ -153,6 +153,6 @@ def example_line(example: Example) -> dict[str, Any]:
 
 
 def write_lines(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
-    """Write JSON lines atomically."""
+    """Write objects as a file of JSON lines, atomically."""
     text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
     write_text(path, text)

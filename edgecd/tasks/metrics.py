@@ -125,7 +125,7 @@ def mcnemar_p(one_right: ArrayLike, other_right: ArrayLike) -> float:
 
 
 def log_softmax(scores: ArrayLike) -> NDArray[np.float64]:
-    """Row-wise log-softmax of [examples, labels]."""
+    """Log-probabilities of scores [examples, labels], each row by itself, in float64."""
     rows = np.asarray(scores, dtype=np.float64)
     shifted = rows - rows.max(axis=-1, keepdims=True)
     normal: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))

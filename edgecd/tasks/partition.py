@@ -15,7 +15,7 @@ from typing import Any
 from edgecd.errors import InputError, check_keys, suggest
 from edgecd.files import read_toml
 from edgecd.tasks.prompts import PromptTemplate
-from edgecd.tasks.readers import Row, read_rows
+from edgecd.tasks.readers import DataRow, read_rows
 from edgecd.tasks.task import Example, parse_task, read_split
 
 _TOP_KEYS = {"name", "description", "metaicl", "tasks", "split"}
@@ -25,7 +25,7 @@ METAICL_TEST = "{name}/{name}_16_{seed}_{split}.jsonl"
 
 
 @dataclass(frozen=True)
-class Pair:
+class TextExample:
     """One example: `prompt + answer` is what a language model reads.
 
     `options` are the possible answers, the right one among them; empty where any text may be one.
@@ -37,7 +37,7 @@ class Pair:
 
     @property
     def text(self) -> str:
-        """The example as a demonstration."""
+        """What a language model reads of it as a demonstration: the prompt, then the answer."""
         return self.prompt + self.answer
 
 
@@ -49,8 +49,8 @@ class Pool:
     depends on the seed has other pools for other seeds.
     """
 
-    train: tuple[Pair, ...]
-    test: tuple[Pair, ...]
+    train: tuple[TextExample, ...]
+    test: tuple[TextExample, ...]
 
 
 @dataclass(frozen=True)
@@ -71,11 +71,11 @@ class Partition:
     test: tuple[MetaTask, ...]
 
 
-def pair_of(template: PromptTemplate, example: Example) -> Pair:
+def text_example(template: PromptTemplate, example: Example) -> TextExample:
     """A labelled example of a classification task: its words are the options."""
     words = template.verbalizer
     answer = words[str(example.label)]
-    return Pair(template.render(example.fields), answer, tuple(words.values()))
+    return TextExample(template.render(example.fields), answer, tuple(words.values()))
 
 
 def load_partition(path: Path, split: str | None, data: Path | None) -> Partition:
@@ -141,7 +141,7 @@ def _task(name: str, raw: Any, folder: Path, where: str) -> MetaTask:
         del seed  # the same files whatever the seed
         train, test = (
             tuple(
-                pair_of(task.template, example)
+                text_example(task.template, example)
                 for example in read_split(task, split).examples
                 if example.label is not None
             )
@@ -156,7 +156,7 @@ def _metaicl_pool(source: str, data: Path | None, name: str, seed: int) -> Pool:
     """A task of MetaICL's data: a folder of files, under `data` or in a data set of the hub."""
     from edgecd.host.hub import resolve_file
 
-    def read(pattern: str, split: str) -> tuple[Pair, ...]:
+    def read(pattern: str, split: str) -> tuple[TextExample, ...]:
         file = pattern.format(name=name, seed=seed, split=split)
         path = resolve_file(source, f"data/{file}") if data is None else data / file
         return tuple(_metaicl_pair(row) for row in read_rows(str(path)))
@@ -166,12 +166,12 @@ def _metaicl_pool(source: str, data: Path | None, name: str, seed: int) -> Pool:
     return Pool(read(METAICL_TEST, "train"), read(METAICL_TEST, "test"))
 
 
-def _metaicl_pair(row: Row) -> Pair:
+def _metaicl_pair(row: DataRow) -> TextExample:
     values = row.values
     prompt, answer, options = values.get("input"), values.get("output"), values.get("options", [])
     if not isinstance(prompt, str) or not isinstance(answer, str) or not isinstance(options, list):
         raise InputError(f"{row.where}: not a MetaICL example (input, output, options)")
-    return Pair(f"{prompt}\n", answer, tuple(str(option) for option in options))
+    return TextExample(f"{prompt}\n", answer, tuple(str(option) for option in options))
 
 
 def _table(table: Mapping[str, Any], key: str, where: str, needed: bool = True) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from edgecd.errors import InputError, require
 
 
 @dataclass(frozen=True)
-class Row:
+class DataRow:
     """One record: `where` for messages (file:line), its number from 1, and its columns."""
 
     where: str
@@ -21,7 +21,7 @@ class Row:
     values: Mapping[str, Any]
 
 
-def read_rows(path: str, hub: str | None = None, config: str | None = None) -> Iterator[Row]:
+def read_rows(path: str, hub: str | None = None, config: str | None = None) -> Iterator[DataRow]:
     """Yield the rows of a file, or of split `path` of hub data set `hub`.
 
     Raises InputError for a missing file, an unknown ending, or a malformed line (named).
@@ -37,7 +37,7 @@ def read_rows(path: str, hub: str | None = None, config: str | None = None) -> I
     return reader(file)
 
 
-def _jsonl(path: Path) -> Iterator[Row]:
+def _jsonl(path: Path) -> Iterator[DataRow]:
     with path.open("rb") as stream:
         for number, line in enumerate(stream, start=1):
             if not line.strip():
@@ -49,11 +49,11 @@ def _jsonl(path: Path) -> Iterator[Row]:
                 raise InputError(f"{where}: not valid JSON ({bad})") from None
             if not isinstance(values, dict):
                 raise InputError(f"{where}: not a JSON object, such as {{'text': ..., ...}}")
-            yield Row(where, number, values)
+            yield DataRow(where, number, values)
 
 
-def _delimited(delimiter: str) -> Callable[[Path], Iterator[Row]]:
-    def read(path: Path) -> Iterator[Row]:
+def _delimited(delimiter: str) -> Callable[[Path], Iterator[DataRow]]:
+    def read(path: Path) -> Iterator[DataRow]:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.reader(stream, delimiter=delimiter, strict=True)
             try:
@@ -68,14 +68,14 @@ def _delimited(delimiter: str) -> Callable[[Path], Iterator[Row]]:
                         raise InputError(
                             f"{where}: {len(cells)} columns where the header has {len(header)}"
                         )
-                    yield Row(where, number, dict(zip(header, cells, strict=True)))
+                    yield DataRow(where, number, dict(zip(header, cells, strict=True)))
             except (csv.Error, UnicodeDecodeError) as bad:
                 raise InputError(f"{path}:{reader.line_num + 1}: {bad}") from None
 
     return read
 
 
-def _parquet(path: Path) -> Iterator[Row]:
+def _parquet(path: Path) -> Iterator[DataRow]:
     parquet = require("pyarrow.parquet", "train")
     try:
         table = parquet.ParquetFile(path)
@@ -85,10 +85,10 @@ def _parquet(path: Path) -> Iterator[Row]:
     for batch in table.iter_batches(batch_size=1024):
         for values in batch.to_pylist():
             number += 1
-            yield Row(f"{path}:row {number}", number, values)
+            yield DataRow(f"{path}:row {number}", number, values)
 
 
-def _hub(name: str, config: str | None, split: str) -> Iterator[Row]:
+def _hub(name: str, config: str | None, split: str) -> Iterator[DataRow]:
     datasets = require("datasets", "train")
     from edgecd.host.hub import resolve_dataset
 
@@ -107,10 +107,10 @@ def _hub(name: str, config: str | None, split: str) -> Iterator[Row]:
             code = values[column]
             # -1 is the hub's way to say that a label is hidden
             values[column] = names[code] if code is not None and code >= 0 else None
-        yield Row(f"{name} {split}:{number}", number, values)
+        yield DataRow(f"{name} {split}:{number}", number, values)
 
 
-_READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
+_READERS: dict[str, Callable[[Path], Iterator[DataRow]]] = {
     ".jsonl": _jsonl,
     ".csv": _delimited(","),
     ".tsv": _delimited("\t"),

@@ -11,7 +11,7 @@ from typing import Any
 from edgecd.errors import InputError, check_keys, suggest
 from edgecd.files import read_toml
 from edgecd.tasks.prompts import PromptTemplate, nli_pattern
-from edgecd.tasks.readers import Row, read_rows
+from edgecd.tasks.readers import DataRow, read_rows
 
 BUILTIN_FOLDER = Path(__file__).parent / "builtin"
 SPLITS = ("train", "validation", "test")
@@ -72,12 +72,12 @@ class Task:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The task's labels, in order."""
+        """The task's labels, in the order of [labels] in its file."""
         return self.template.labels
 
 
 def builtin_tasks() -> dict[str, Task]:
-    """Every built-in task by name."""
+    """The tasks that come with the package, by name."""
     return {path.stem: load_task(path.stem) for path in sorted(BUILTIN_FOLDER.glob("*.toml"))}
 
 
@@ -159,7 +159,7 @@ def read_split(task: Task, split: str, limit: int | None = None) -> Split:
             f"add it to [data] in {task.source}"
         )
     if task.generator is not None:
-        rows: Iterable[Row] = _generated(task, split)
+        rows: Iterable[DataRow] = _generated(task, split)
     else:
         rows = read_rows(task.data[split], task.hub, task.hub_config)
     examples: list[Example] = []
@@ -203,7 +203,7 @@ def _texts(table: Any, where: str) -> dict[str, str]:
     return dict(table)
 
 
-def _label_of(task: Task, row: Row) -> str | None:
+def _label_of(task: Task, row: DataRow) -> str | None:
     value = row.values.get(task.label_column)
     if value is None or value == "":
         return None
@@ -222,12 +222,12 @@ def _refuse_misspelt(task: Task, label: str, where: str) -> None:
         )
 
 
-def _id_of(row: Row, split: str) -> str:
+def _id_of(row: DataRow, split: str) -> str:
     value = row.values.get("id", row.values.get("idx"))
     return f"{split}-{row.number}" if value is None or value == "" else str(value)
 
 
-def _fields_of(task: Task, row: Row) -> dict[str, str]:
+def _fields_of(task: Task, row: DataRow) -> dict[str, str]:
     fields = {}
     for name in task.template.fields:
         column = task.columns.get(name, name)
@@ -246,7 +246,7 @@ def _fields_of(task: Task, row: Row) -> dict[str, str]:
     return fields
 
 
-def _generated(task: Task, split: str) -> Iterable[Row]:
+def _generated(task: Task, split: str) -> Iterable[DataRow]:
     if task.generator != "tickets":
         raise InputError(f"unknown generator {task.generator!r}: the only one is 'tickets'")
     from edgecd.tasks.tickets.messages import tickets
@@ -255,4 +255,4 @@ def _generated(task: Task, split: str) -> Iterable[Row]:
     if not count.isdecimal():
         raise InputError(f"{task.source}: {split} = {task.data[split]!r}: write 'train:1200'")
     for number, values in enumerate(tickets(kind, int(count)), start=1):
-        yield Row(f"{task.name} {split} {number}", number, values)
+        yield DataRow(f"{task.name} {split} {number}", number, values)

@@ -80,12 +80,12 @@ class Account:
         return self.phases.get(name, Phase())
 
     def tick(self) -> None:
-        """Save now and then; cheap enough for every step."""
+        """Write what was spent, every SAVE_EVERY_S; cheap enough for every step."""
         if time.monotonic() - self._saved > SAVE_EVERY_S:
             self.save()
 
     def save(self) -> None:
-        """Write what was spent so far."""
+        """Write what was spent so far, the phase that is going on included."""
         self._update()
         self._peaks()
         write_json(self._path, to_json(_Kept(self.seconds, self._highest, self.phases)))
@@ -93,11 +93,11 @@ class Account:
 
     @property
     def seconds(self) -> float:
-        """Of all sessions, this one included."""
+        """Wall-clock seconds of all sessions of the run, this one included."""
         return self._earlier_s + time.monotonic() - self._began
 
     def highest(self) -> Peaks:
-        """The highest of everything so far."""
+        """The highest memory of all sessions so far."""
         self._peaks()
         return self._highest
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from edgecd.config import MACHINE, METHOD, MODELS, TRAINING, check_options, option
 from edgecd.errors import InputError
 
-METHODS = ("cd", "pbft")
 ADAPTERS = ("lora", "bitfit", "full")
 HEADS = ("labels", "vocabulary")
 DEVICES = ("auto", "cpu", "cuda")
@@ -29,7 +28,9 @@ class TrainConfig:
     student: str = option(
         "facebook/opt-125m", group=MODELS, path=True, help="Folder, hub id or .gguf file."
     )
-    method: str = option("cd", group=METHOD, choices=METHODS, help="What trains, and on what.")
+    method: str = option(
+        "cd", group=METHOD, choices=("cd", "pbft"), help="What trains, and on what."
+    )
     adapter: str = option("lora", group=METHOD, choices=ADAPTERS, help="Which weights train.")
     head: str = option(
         "labels",
@@ -102,7 +103,7 @@ class TrainConfig:
 
     @property
     def resolved_lr(self) -> float:
-        """Peak learning rate, by adapter unless given."""
+        """Peak learning rate: what was asked, else 1e-3 for lora and bitfit, 2e-5 for full."""
         if self.lr is not None:
             return self.lr
         return {"lora": 1e-3, "bitfit": 1e-3, "full": 2e-5}[self.adapter]

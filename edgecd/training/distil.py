@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from edgecd.files import write_json
 from edgecd.formats.record import to_json
+from edgecd.formats.run import RUN
 from edgecd.host.memory import rss_bytes
 from edgecd.lm.checkpoint import Checkpoint
 from edgecd.lm.fold import fold
@@ -36,7 +37,7 @@ from edgecd.tasks.task import Example, load_task
 from edgecd.training.account import Account
 from edgecd.training.config import TrainConfig
 from edgecd.training.examples import Examples, choose_examples, write_examples
-from edgecd.training.folder import RUN, finished, forget_lost_steps, open_log, open_run
+from edgecd.training.folder import finished, forget_lost_steps, open_log, open_run
 from edgecd.training.loop import Item, Outcome, Schedule, divergence, fit
 from edgecd.training.record import (
     HeldOutMetrics,
@@ -246,12 +247,12 @@ def train_student(session: Session, examples: Examples, targets: Targets | None)
         if over_vocabulary:
             model = fold(replace(lm, model=model), task.template)
         answerer = Checkpoint(model, tokenizer, task.template, config.max_length)
-        found = evaluate(answerer, examples.heldout, targets)
+        found = held_out_metrics(answerer, examples.heldout, targets)
         log({"step": outcome.steps, "heldout": to_json(found)})
     return TrainedStudent(model, lm.tokenizer, outcome, trainable, loaded_bytes, found)
 
 
-def evaluate(
+def held_out_metrics(
     answerer: Answerer, heldout: Sequence[Example], targets: Targets | None
 ) -> HeldOutMetrics:
     """The student's and the teacher's accuracy where labels are known, and how far they agree."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from edgecd.errors import InputError
 from edgecd.files import fingerprint
+from edgecd.formats.run import HELDOUT
 from edgecd.tasks.demonstrations import (
     Demonstrations,
     draw_demonstrations,
@@ -20,7 +21,6 @@ from edgecd.tasks.task import Example, Task, read_split
 from edgecd.training.config import TrainConfig
 from edgecd.training.record import Counts, Fingerprints
 
-HELDOUT = "heldout.jsonl"
 MONITOR = 128
 
 
@@ -39,7 +39,7 @@ class Examples:
 
     @property
     def counts(self) -> Counts:
-        """How many there are of each role."""
+        """How many examples have each role that run.json counts."""
         return Counts(len(self.transfer), len(self.monitor), len(self.heldout))
 
     def fingerprints(self, scores: tuple[str, ...]) -> Fingerprints:

@@ -13,8 +13,9 @@ from typing import Any
 from edgecd.config import to_toml
 from edgecd.errors import InputError
 from edgecd.files import read_json, refuse_existing, write_text
+from edgecd.formats.run import RUN
 
-CONFIG, METRICS, RUN = "config.toml", "metrics.jsonl", "run.json"
+CONFIG, METRICS = "config.toml", "metrics.jsonl"
 
 
 def open_run(out: Path, config: Any, resume: bool, force: bool) -> None:
@@ -48,7 +49,7 @@ def finished(out: Path, say: Callable[[str], None]) -> dict[str, Any] | None:
 
 @contextmanager
 def open_log(out: Path) -> Iterator[Callable[[Mapping[str, Any]], None]]:
-    """What writes a line of the run's log, at once."""
+    """A function that writes a line of the run's metrics.jsonl, flushed at once."""
     with (out / METRICS).open("a", encoding="utf-8") as lines:
 
         def log(line: Mapping[str, Any]) -> None:

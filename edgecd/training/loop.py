@@ -60,7 +60,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Line:
+class StepLine:
     """A line of the run's log: a step's loss, and what an evaluation after it found, in nats."""
 
     step: int
@@ -138,7 +138,7 @@ def fit(
             break
         loss = _step(model, optimizer, batch, schedule, step, total, pad_id)
         reached = replace(reached, step=step + 1)
-        line = Line(step + 1, loss)
+        line = StepLine(step + 1, loss)
         if monitor and ((step + 1) % evaluate_every == 0 or step + 1 == total):
             logits = classifier_logits(model, [item.ids for item in monitor])
             value = divergence(logits, [item.target or () for item in monitor])

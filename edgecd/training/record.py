@@ -12,8 +12,8 @@ from edgecd.formats.record import Inline, LeftOut, to_json
 from edgecd.host.cost import Phase
 from edgecd.tasks.task import Task
 
-FORMAT = 1
-PACKAGES = ("edgecd", "torch", "transformers", "peft", "tokenizers", "numpy")
+_FORMAT = 1
+_PACKAGES = ("edgecd", "torch", "transformers", "peft", "tokenizers", "numpy")
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class TaskRecord:
 
     @classmethod
     def of(cls, task: Task) -> TaskRecord:
-        """A task as it is told."""
+        """What run.json says of a task."""
         words = dict(task.template.verbalizer)
         return cls(task.name, task.template.text, words, task.source)
 
@@ -51,7 +51,7 @@ class Fingerprints:
 
 @dataclass(frozen=True)
 class Counts:
-    """How many examples had each role."""
+    """How many examples a student was trained on, stopped by, and evaluated on."""
 
     transfer: int
     monitor: int
@@ -124,7 +124,7 @@ class StudentRecord:
 
 @dataclass(frozen=True)
 class FrozenModel:
-    """A language model that did not train, by name and by its weights' fingerprint."""
+    """A frozen language model, which answers: its name, and its weights' fingerprint."""
 
     name: str
     fingerprint: str
@@ -157,9 +157,9 @@ class PromptRecord:
 def run_json(config: Any, record: Any) -> dict[str, Any]:
     """The whole run.json of a finished training: its options, then what it came to."""
     return {
-        "format": FORMAT,
+        "format": _FORMAT,
         "status": "done",
         **dataclasses.asdict(config),
         **to_json(record),
-        "versions": {name: metadata.version(name) for name in PACKAGES},
+        "versions": {name: metadata.version(name) for name in _PACKAGES},
     }

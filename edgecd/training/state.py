@@ -30,7 +30,7 @@ class Reached:
 
 
 def save_tensors(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
-    """Write tensors as safetensors, atomically."""
+    """Write named tensors to a safetensors file, atomically, from whatever device they are on."""
     part = path.with_name(f".{path.name}.part")
     save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, part)
     part.replace(path)
@@ -73,7 +73,7 @@ def saved_step(folder: Path) -> int:
 def restore_state(
     model: torch.nn.Module, optimizer: torch.optim.Optimizer, folder: Path, step: int
 ) -> None:
-    """Put back what `save_state` wrote at that step."""
+    """Put back the parameters and moments that `save_state` wrote at that step."""
     tensors = load_file(folder / f"step-{step}.safetensors")
     parameters = trainable_state(model)
     load_trainable(model, {name: tensors[f"parameter/{name}"] for name in parameters})

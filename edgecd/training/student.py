@@ -92,12 +92,12 @@ def merge(trained: Any) -> PreTrainedModel:
 
 
 def trainable_state(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """The parameters that train, by name."""
+    """The parameters of a model that require gradients, by name."""
     return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
 
 def load_trainable(model: torch.nn.Module, state: Mapping[str, torch.Tensor]) -> None:
-    """Copy saved values into the parameters that train."""
+    """Copy saved values into the parameters that require gradients; `state` holds each by name."""
     with torch.no_grad():
         for name, parameter in trainable_state(model).items():
             parameter.copy_(state[name])

@@ -25,14 +25,14 @@ from edgecd.contexts.language import (
     front_of_vectors,
     next_token_logits,
 )
-from edgecd.contexts.loop import Stage, fit
-from edgecd.contexts.loss import Episode, Weights, episode_loss
+from edgecd.contexts.loop import Stage, fit_network
+from edgecd.contexts.loss import Episode, LossWeights, episode_loss
 from edgecd.contexts.networks import make_network
 from edgecd.contexts.prompt_tuning import train_prompt
 from edgecd.contexts.train import DISTILLER, build_network, load_distiller, train_distiller
 from edgecd.errors import InputError
 from edgecd.lm.models import LanguageModel, load_language_model
-from edgecd.tasks.partition import Pair, load_partition
+from edgecd.tasks.partition import TextExample, load_partition
 from edgecd.training.run import Reporter
 from tests import mend_world, tiny
 
@@ -83,7 +83,7 @@ def test_only_the_network_gets_gradients(world: Path, method: str) -> None:
     body = language_model(world).model.base_model
     network = make_network(method, lm, body, 4, seed=0)
     episode = Episode((5, 6, 7), (Continuation((8, 9, 10, 11), 1),))
-    loss, _ = episode_loss(lm, network.front(lm, episode.context), episode, Weights(1.0, 1.0))
+    loss, _ = episode_loss(lm, network.front(lm, episode.context), episode, LossWeights(1.0, 1.0))
     loss.backward()
     assert all(weights.grad is None for weights in lm.model.parameters())
     moved = {name for name, p in network.named_parameters() if p.grad is not None and p.grad.any()}
@@ -100,7 +100,7 @@ def test_the_divergence_is_that_of_the_models_own_distributions(world: Path) -> 
     lm = language_model(world)
     context, query = (5, 6, 7, 8), Continuation((9, 10, 11, 12), 2)
     front = front_of_tokens(lm, (20, 21))
-    _, terms = episode_loss(lm, front, Episode(context, (query,)), Weights(1.0, 1.0))
+    _, terms = episode_loss(lm, front, Episode(context, (query,)), LossWeights(1.0, 1.0))
 
     def distributions(before: tuple[int, ...]) -> torch.Tensor:
         logits = lm.model(input_ids=torch.tensor([[*before, *query.ids]])).logits[0]
@@ -119,10 +119,12 @@ def test_a_distiller_learns_what_is_in_a_context(world: Path, tmp_path: Path, me
     config = MendConfig(method=method, **mend_world.mend_options(world))
     network = build_network(config, lm, CPU)
     episode = Episode(tuple(range(20, 60)), (Continuation(tuple(range(60, 76)), 8),))
-    weights = Weights(1.0, 0.0) if method == "hypertuning" else Weights(0.0, 1.0)
+    weights = LossWeights(1.0, 0.0) if method == "hypertuning" else LossWeights(0.0, 1.0)
     stage = Stage("s", lambda number: episode, weights, 60, 3e-3, 1)
     losses: list[float] = []
-    fit(network, lm, stage, 0, False, tmp_path, lambda line: losses.append(line["loss"]), _ignore)
+    fit_network(
+        network, lm, stage, 0, False, tmp_path, lambda line: losses.append(line["loss"]), _ignore
+    )
     assert losses[-1] < 0.6 * losses[0]
 
 
@@ -298,11 +300,11 @@ def test_options_are_ranked_by_their_mean_log_likelihood_per_token(world: Path) 
     lm = language_model(world)
     front = front_of_tokens(lm, (5, 6, 7))
     options = (" True", " not a word of its own", " old house")
-    pairs = [Pair(f"{tiny.sentence(n)}\nAnswer:", options[n % 3], options) for n in range(5)]
+    pairs = [TextExample(f"{tiny.sentence(n)}\nAnswer:", options[n % 3], options) for n in range(5)]
     found = option_scores(lm, front, pairs, 60)
     for pair, scores in zip(pairs, found, strict=True):
         for option, score in zip(options, scores, strict=True):
-            one = query_ids(lm.text_tokenizer, Pair(pair.prompt, option), 60)
+            one = query_ids(lm.text_tokenizer, TextExample(pair.prompt, option), 60)
             whole = lm.model(input_ids=torch.tensor([[5, 6, 7, *one.ids]])).logits[0]
             chances = torch.log_softmax(whole[:-1], -1)[-one.answer_length :]
             answer = torch.tensor(one.ids[-one.answer_length :])
@@ -310,7 +312,7 @@ def test_options_are_ranked_by_their_mean_log_likelihood_per_token(world: Path) 
             assert score == pytest.approx(float(expected.detach()), abs=1e-3)
     # words of one token are answered in one pass, to the same scores
     words = (" True", " False")
-    short = [Pair(pair.prompt, " True", words) for pair in pairs]
+    short = [TextExample(pair.prompt, " True", words) for pair in pairs]
     fast = option_scores(lm, front, short, 60)
     assert [row[0] for row in fast] == pytest.approx([row[0] for row in found], abs=1e-3)
 
@@ -323,7 +325,8 @@ def test_the_evaluation_finds_nothing_where_there_is_nothing(world: Path) -> Non
     words = (" Yes", " No")
     chance = np.random.default_rng(0)
     pairs = [
-        Pair(f"{tiny.sentence(n)}\nAnswer:", words[chance.integers(2)], words) for n in range(240)
+        TextExample(f"{tiny.sentence(n)}\nAnswer:", words[chance.integers(2)], words)
+        for n in range(240)
     ]
     with torch.no_grad():
         fronts = {
@@ -338,11 +341,15 @@ def test_the_evaluation_finds_nothing_where_there_is_nothing(world: Path) -> Non
 
 
 def test_accuracies_against_a_calculation_by_hand() -> None:
-    pairs = [Pair("", "a", ("a", "b")), Pair("", "b", ("a", "b")), Pair("", "b", ("a", "b"))]
+    pairs = [
+        TextExample("", "a", ("a", "b")),
+        TextExample("", "b", ("a", "b")),
+        TextExample("", "b", ("a", "b")),
+    ]
     scores = [np.array([3.0, 0.0]), np.array([2.0, 1.5]), np.array([2.0, 0.0])]
     plain, calibrated = accuracies(scores, pairs, [np.array([1.0, 0.0])])
     assert plain == pytest.approx(1 / 3) and calibrated == pytest.approx(2 / 3)
-    mixed = [*pairs[:2], Pair("", "c", ("a", "c"))]
+    mixed = [*pairs[:2], TextExample("", "c", ("a", "c"))]
     assert accuracies(scores, mixed, scores)[1] is None  # no common order of options
 
 
@@ -388,7 +395,7 @@ def test_an_encoder_decoder_is_taught_in_front_of_its_encoder(tmp_path: Path) ->
     assert targets.tolist() == [11, 12, 11, 12]
 
     options = (" True", " not a word")
-    pairs = [Pair(tiny.sentence(n), options[0], options) for n in range(3)]
+    pairs = [TextExample(tiny.sentence(n), options[0], options) for n in range(3)]
     with torch.no_grad():
         scores = option_scores(lm, network.front(lm, context), pairs, 40)
     assert all(np.isfinite(row).all() and row[0] != row[1] for row in scores)

@@ -11,7 +11,6 @@ import pytest
 from edgecd.contexts.meta_record import (
     META_TEST_FORMAT,
     Asked,
-    FrozenModel,
     MetaRow,
     MetaTestResult,
     meta_test_json,
@@ -23,6 +22,7 @@ from edgecd.errors import InputError
 from edgecd.files import read_json, read_toml
 from edgecd.formats.record import to_json
 from edgecd.tasks.partition import load_partition
+from edgecd.training.record import FrozenModel
 from tests import mend_world
 
 SHIPPED = Path(__file__).parents[2] / "benchmarks" / "mend"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgecd.bench.systems.base import ONNX, TORCH, System
+from edgecd.contexts.methods import role_of_method
 from edgecd.errors import InputError, suggest
 from edgecd.files import sha256_file
 from edgecd.formats.context import ContextFacts
@@ -16,10 +17,7 @@ from edgecd.formats.manifest import MANIFEST, Manifest
 from edgecd.plotting.roles import (
     BASELINES,
     CONTEXT,
-    MEND,
-    PBFT,
     PEER,
-    PROMPT_TUNING,
     STUDENT,
     TEACHER,
     TEACHER_CACHED,
@@ -28,9 +26,6 @@ from edgecd.plotting.roles import (
 )
 
 RUNTIMES = (ONNX, TORCH)
-# Roles by the method that made a bundle, or a context.
-_ROLES = {"pbft": PBFT, "language-model": CONTEXT}
-_CONTEXT_ROLES = {"mend": MEND, "hypertuning": MEND, "gist": MEND, "prompt-tuning": PROMPT_TUNING}
 _NEEDED = {TORCH: ("torch", "transformers"), ONNX: ("torch", "transformers", "onnx_ir")}
 
 
@@ -197,11 +192,12 @@ def _peer(name: str, checkpoint: Path, bundle: Path) -> System:
 
 
 def _bundle(bundle: Bundle) -> System:
-    method = str(bundle.manifest.provenance.get("method"))
+    manifest = bundle.manifest
+    by_itself = CONTEXT if manifest.language_model is not None else STUDENT
     return System(
         name=bundle.name,
         kind="bundle",
-        role=_ROLES.get(method, STUDENT),
+        role=role_of_method(str(manifest.provenance.get("method")), by_itself),
         model=str(bundle.folder.resolve()),
         identity=sha256_file(bundle.folder / MANIFEST),  # it holds the hashes of all the rest
     )
@@ -211,7 +207,7 @@ def _with_context(bundle: Bundle, given: GivenContext, takers: int) -> System:
     return System(
         name=given.file.stem if takers == 1 else f"{bundle.name}-{given.file.stem}",
         kind="bundle",
-        role=_CONTEXT_ROLES.get(given.metadata.method, CONTEXT),
+        role=role_of_method(given.metadata.method, CONTEXT),
         model=str(bundle.folder.resolve()),
         identity=[sha256_file(bundle.folder / MANIFEST), sha256_file(given.file)],
         context=str(given.file.resolve()),
