@@ -72,7 +72,7 @@ def find(name: str) -> Peer:
 
 def installed() -> tuple[str, ...]:
     """The peers that can be converted for and run in this environment."""
-    return tuple(name for name in NAMES if not missing_reason(name))
+    return tuple(peer.name for peer in PEERS if not missing_reason(peer.name))
 
 
 def missing_reason(name: str) -> str:
