@@ -23,7 +23,7 @@ def edgecd(*arguments, stdin=None, env=None, code=0):
         capture_output=True,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1", **(env or {})},
-        timeout=300,
+        timeout=600,
     )
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr, done.stderr
