@@ -126,8 +126,9 @@ def make_prompt_models(spec: Mapping[str, Any]) -> dict[str, str | None]:
 
     `spec`: `model`, `precision`, `template`, `verbalizer`, `max_length`, `calibration` (inputs
     without labels), `folder`, and `systems`: name -> {`shots`: demonstrations, `cached`}, all with
-    demonstrations or none. Left out are a prompt that does not fit into the model or has no graph
-    that passes its gate, and a model without a fused graph.
+    demonstrations or none. Left out are a prompt that does not fit into the model, one whose graph
+    is wrong in full precision, and a model without a fused graph. Where no rounding passes the
+    gate, the one that flips fewest labels stands for the prompt: its row shows its own accuracy.
     """
     template = PromptTemplate(spec["template"], spec["verbalizer"])
     lm = load_language_model(spec["model"], torch.device("cpu"), torch.float32)
@@ -147,14 +148,16 @@ def make_prompt_models(spec: Mapping[str, Any]) -> dict[str, str | None]:
     with tempfile.TemporaryDirectory(dir=folder, prefix=".gate.") as place:
         for candidate in made:
             for context in list(waiting):
-                if _passes(candidate, context, work, Path(place) / MODEL, tried[context]):
+                passed = _passes(candidate, context, work, Path(place) / MODEL, tried[context])
+                if passed:
                     waiting.remove(context)
+                if passed or _is_nearest(work, tried[context]):
                     for prompt in (one for one in prompts if one.context == context):
                         _write(folder / prompt.name, candidate, prompt, work, tried[context])
             if not waiting:
                 break
     for prompt in prompts:
-        if prompt.context in waiting:
+        if prompt.context in waiting and not work.precision.is_quantized:
             left_out[prompt.name] = _refusal(work, tried[prompt.context])
     return left_out
 
@@ -262,6 +265,12 @@ def _passes(
     found = parity.judge(answerer, work.gate, work.reference[context], limit)
     tried.append(parity.Trial(candidate.treatment, found, path.stat().st_size))
     return parity.passes(found, work.precision, limit)
+
+
+def _is_nearest(work: _Work, tried: Sequence[parity.Trial]) -> bool:
+    """Whether the last treatment flipped fewer labels than those before; of roundings only."""
+    *before, last = [one.parity.label_flips for one in tried]
+    return work.precision.is_quantized and last < min(before, default=last + 1)
 
 
 def _hold(candidate: Candidate, prefix: Ids, work: _Work) -> None:
