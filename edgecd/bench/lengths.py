@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import cycle, islice
 from typing import TYPE_CHECKING
 
 from edgecd.bench.exchange import AtLength
@@ -19,19 +20,20 @@ LONG_TEXTS, CALLS = 3, 10  # inputs to cut, and timed calls of each length in a 
 def long_texts(inputs: Sequence[Fields], most_tokens: int) -> tuple[Fields, ...]:
     """A few inputs that are longer than any length asked for: each field is many inputs' in a row.
 
-    A token is at least a character, so `most_tokens` characters a field are enough. Raises
-    InputError where the inputs have no text to make them of.
+    A word is at least a token, so `most_tokens` words a field are enough. Raises InputError where
+    the inputs have no text to make them of.
     """
-    found = []
-    for start in range(LONG_TEXTS):
-        shifted = [*inputs[start:], *inputs[:start]]
-        fields = {name: " ".join(one[name] for one in shifted) for name in inputs[0]}
-        if not all(text.split() for text in fields.values()):
-            raise InputError(
-                "--lengths: the task's inputs have an empty field, so none can be long"
-            )
-        found.append({name: _repeated(text, most_tokens) for name, text in fields.items()})
-    return tuple(found)
+
+    def words(name: str, start: int) -> Iterator[str]:
+        for one in cycle([*inputs[start:], *inputs[:start]]):
+            yield from one[name].split()
+
+    if not all(any(one[name].split() for one in inputs) for name in inputs[0]):
+        raise InputError("--lengths: the task's inputs have an empty field, so none can be long")
+    return tuple(
+        {name: " ".join(islice(words(name, start), most_tokens)) for name in inputs[0]}
+        for start in range(LONG_TEXTS)
+    )
 
 
 def of_length(answerer: Answerer, text: Fields, tokens: int) -> Fields | None:
@@ -77,7 +79,3 @@ def time_lengths(
         tokens = sum(len(one.ids) for one in answerer.encode(queries)) / len(queries)
         found[str(length)] = AtLength(tokens, tuple(latencies_ms))
     return found
-
-
-def _repeated(text: str, characters: int) -> str:
-    return " ".join([text] * (1 + characters // len(text)))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edgecd.bench.exchange import Evaluation
 from edgecd.bench.report.record import AtLength, Row
-from edgecd.bench.report.rows import Measured
+from edgecd.bench.report.rows import Measured, median_ratio
 
 # The peer that runs a run's checkpoint as PyTorch does, in full precision.
 CHECKPOINT = "torch-fp32"
@@ -46,15 +46,15 @@ def _lengths(one: Measured, first: Measured | None) -> Mapping[str, AtLength]:
     found = {}
     for length in one.rounds[0].lengths:
         rounds = [timing.lengths[length] for timing in one.rounds if length in timing.lengths]
-        ratios = []
-        for ours, theirs in zip(one.rounds, first.rounds if first else (), strict=False):
-            if length in ours.lengths and length in theirs.lengths:
-                p50s = [median(timing.lengths[length].latency_ms) for timing in (ours, theirs)]
-                ratios.append(p50s[0] / p50s[1])
+        both = zip(one.rounds, first.rounds if first else (), strict=False)
         found[length] = AtLength(
             tokens=rounds[0].tokens,
             p50_ms=median(value for timing in rounds for value in timing.latency_ms),
-            ratio=median(ratios) if ratios else None,
+            ratio=median_ratio(
+                (ours.lengths[length].latency_ms, theirs.lengths[length].latency_ms)
+                for ours, theirs in both
+                if length in ours.lengths and length in theirs.lengths
+            ),
         )
     return found
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from statistics import mean, median
 
@@ -94,6 +94,18 @@ def compare(naive: Timing, cached: Timing) -> SameAnswers:
     )
 
 
+def median_ratio(rounds: Iterable[tuple[Sequence[float], Sequence[float]]]) -> float | None:
+    """How many times the second's milliseconds the first takes, on the calls that both made.
+
+    The median over rounds, each of which measured both within minutes; None without any.
+    """
+    ratios = []
+    for first, second in rounds:
+        count = min(len(first), len(second))
+        ratios.append(median(first[:count]) / median(second[:count]))
+    return median(ratios) if ratios else None
+
+
 def _speed(one: Measured) -> Row:
     """The row without its answers: medians over rounds of what happens once, peaks of memory."""
     system, first, metadata = one.system, one.rounds[0], one.rounds[0].metadata
@@ -163,14 +175,9 @@ def _rival(system: System, role: str, measured: Sequence[Measured]) -> Measured 
 
 
 def _faster(one: Measured, rival: Measured | None) -> Ratio | None:
-    """How many times less time than a rival, on the queries that both were timed on.
-
-    The median over rounds, each of which measured both within minutes.
-    """
+    """How many times less time than a rival."""
     if rival is None:
         return None
-    ratios = []
-    for ours, theirs in zip(one.rounds, rival.rounds, strict=False):
-        count = min(len(ours.latency_ms), len(theirs.latency_ms))
-        ratios.append(median(theirs.latency_ms[:count]) / median(ours.latency_ms[:count]))
-    return Ratio(rival.system.name, median(ratios))
+    rounds = zip(rival.rounds, one.rounds, strict=False)
+    ratio = median_ratio([(theirs.latency_ms, ours.latency_ms) for theirs, ours in rounds])
+    return None if ratio is None else Ratio(rival.system.name, ratio)
