@@ -3,8 +3,9 @@
 A student on onnxruntime must not win because its rival ran on a slower engine. So the language
 model gets the label head, and the student's graph, recipe and gate: the same candidates of the
 precision in the same order, of which the first is kept whose labels are PyTorch's on inputs that no
-activation statistics were made on. Demonstrations are input where the prompt is read anew for each
-query, and constant keys and values where it is cached.
+activation statistics were made on. Where none is, the one that flips fewest labels stands for the
+prompt, whose row shows its own accuracy. Demonstrations are input where the prompt is read anew for
+each query, and constant keys and values where it is cached.
 
 The gate asks few queries, GATE_QUERIES at most, as each is read after all demonstrations; its limit
 is rounded up to whole ones, so that a prompt is not refused for want of queries. What is asked is
