@@ -46,9 +46,15 @@ class TrainConfig:
     pattern: str | None = option(
         None, group=MODELS, help="NLI pattern: minimal, gpt-3 or eval-harness."
     )
-    shots: int = option(16, group=METHOD, low=0, high=MANY, help="Demonstrations in the context.")
+    shots: int = option(16, group=METHOD, low=0, high=MANY, help="Labelled examples to show.")
+    context_shots: int | None = option(
+        None, group=METHOD, low=1, high=MANY, help="Of these in one context (all)."
+    )
     context_draws: int = option(
-        1, group=METHOD, low=1, high=MANY, help="Demonstration sets to average the teacher over."
+        8, group=METHOD, low=1, high=MANY, help="Subsets and orders of them that are shown."
+    )
+    draws_per_text: int = option(
+        1, group=METHOD, low=1, high=MANY, help="Contexts that each input is scored after."
     )
     calibrate: bool = option(
         True, group=METHOD, help="Take each label's mean off the teacher's scores."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import gc
 import shutil
 import time
@@ -23,12 +22,9 @@ from edgecd.lm.checkpoint import Checkpoint
 from edgecd.lm.fold import fold
 from edgecd.lm.models import (
     check_words,
-    find_model,
     pick_device,
     pick_dtype,
 )
-from edgecd.lm.scorer import DeferredScorer
-from edgecd.lm.scores import average, score_examples
 from edgecd.tasks import metrics
 from edgecd.tasks.answerer import Answerer
 from edgecd.tasks.encoding import encode_prompt, label_token_ids
@@ -56,8 +52,7 @@ from edgecd.training.student import (
     merge,
     save_checkpoint,
 )
-
-SCORING_BATCH = {"cpu": 8, "cuda": 64}
+from edgecd.training.targets import Targets, score_all
 
 
 @dataclass(frozen=True)
@@ -74,16 +69,6 @@ class TrainedStudent:
     trainable: int
     loaded_bytes: tuple[int | None, int | None]
     metrics: HeldOutMetrics
-
-
-@dataclass(frozen=True)
-class Targets:
-    """The teacher's label log-probabilities [examples, labels] for each role, by id."""
-
-    by_id: dict[str, NDArray[np.float32]]
-    heldout: NDArray[np.float32]
-    heldout_uncalibrated: NDArray[np.float32]
-    fingerprints: tuple[str, ...]
 
 
 def train(
@@ -132,52 +117,6 @@ def train(
     return run
 
 
-def score_all(session: Session, examples: Examples) -> Targets:
-    """Score every role under every demonstration draw; the teacher is loaded if scores are missing.
-
-    Its time and memory are the phase `scoring` of the account, which is not there when every
-    score was cached.
-    """
-    config, device, account = session.config, session.device, session.account
-    files = find_model(config.teacher, device, pick_dtype(config.dtype, device))
-    scorer = DeferredScorer(files, session.task.template)
-    folder = Path(config.scores) if config.scores else session.out / "scores"
-    folder.mkdir(parents=True, exist_ok=True)
-    # Ids are unique within a split only: held-out ones get a mark of their own.
-    held = [dataclasses.replace(e, id=f"heldout/{e.id}") for e in examples.heldout]
-    everything = (*examples.transfer, *examples.monitor, *held)
-    split_at = len(examples.transfer) + len(examples.monitor)
-    calibrated, plain, marks = [], [], []
-    with account.phase("scoring", counts=lambda: scorer.is_loaded):
-        for number, shots in enumerate(examples.draws, start=1):
-            scores, shortened = score_examples(
-                scorer,
-                shots,
-                everything,
-                config.max_length,
-                folder,
-                SCORING_BATCH[device.type],
-                session.progress(f"teacher scores ({number}/{len(examples.draws)})"),
-            )
-            if shortened and number == 1:
-                session.reporter.say(
-                    f"{shortened} of {len(everything)} inputs were shortened to fit"
-                )
-            table = scores.log_probabilities
-            plain.append(table)
-            if config.calibrate:
-                head_start = metrics.label_calibration(table[:split_at])
-                table = metrics.calibrate_labels(table, head_start).astype(np.float32)
-            calibrated.append(table)
-            marks.append(scores.fingerprint)
-    table = average(calibrated)
-    by_id = {
-        example.id: row
-        for example, row in zip(everything[:split_at], table[:split_at], strict=True)
-    }
-    return Targets(by_id, table[split_at:], average(plain)[split_at:], tuple(marks))
-
-
 def train_student(session: Session, examples: Examples, targets: Targets | None) -> TrainedStudent:
     """Fold, adapt, train, merge and evaluate; with `head = "vocabulary"` fold last, as others do.
 
@@ -200,7 +139,7 @@ def train_student(session: Session, examples: Examples, targets: Targets | None)
         label = task.labels.index(str(example.label)) if label_is_known else None
         return Item(encoded, None if target is None else target.tolist(), label)
 
-    shots = [item(example, True) for draw in examples.draws for example in draw]
+    shots = [item(example, True) for example in examples.labelled]
     transfer: list[Item] = []
     if config.method == "cd" or config.use_labels:
         transfer = [
