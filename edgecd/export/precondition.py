@@ -17,11 +17,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 
 from edgecd.export.calibrate import LinearInput
+from edgecd.export.encoder_stack import EncoderStack
 from edgecd.export.stack import Array, Attention, Block, Linear, Norm, Stack
+
+_AnyStack = TypeVar("_AnyStack", Stack, EncoderStack)
 
 STRENGTH = 0.65  # 1: only activations matter, 0: only weights do
 BLOCK = 64
@@ -40,7 +44,7 @@ def smooth(stack: Stack, inputs: Mapping[str, LinearInput]) -> Stack:
     return replace(stack, blocks=blocks)
 
 
-def spread(stack: Stack) -> Stack:
+def spread(stack: _AnyStack) -> _AnyStack:
     """Rotate the input of each down projection in blocks of up to 64 channels."""
     blocks = []
     for block in stack.blocks:
