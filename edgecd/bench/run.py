@@ -73,7 +73,7 @@ def bench(
     first = given[0].manifest
     _check_lengths(config.lengths, given)
     # A run may have chosen another pattern than the task's own: prompts are compared in its form.
-    task = replace(task, template=first.prompt)
+    task = replace(task, template=replace(first.prompt, form="prompt"))
     run, made = config.run, first.provenance
     if run is not None:
         made = read_json(run / RUN)
