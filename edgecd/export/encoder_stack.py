@@ -87,13 +87,14 @@ def _read_bert(model: Any) -> EncoderStack:
 
 
 def _read_roberta(model: Any) -> EncoderStack:
-    """RoBERTa and XLM-R, whose tokenizers give no segments: all tokens are of the first."""
+    """RoBERTa, XLM-R and CamemBERT, whose positions begin behind the padding token's."""
     body = model.roberta
     embeddings = body.embeddings
-    positions = read_array(embeddings.position_embeddings.weight)[embeddings.padding_idx + 1 :]
+    positions, segments = _segments(embeddings)
     return EncoderStack(
         tokens=read_array(embeddings.word_embeddings.weight),
-        positions=positions + read_array(embeddings.token_type_embeddings.weight)[0],
+        positions=positions[embeddings.padding_idx + 1 :],
+        segments=segments,
         embedding_norm=read_norm(embeddings.LayerNorm),
         blocks=_bert_blocks(body, model.config),
         pooler=read_linear(model.classifier.dense),
@@ -130,6 +131,7 @@ def _read_distilbert(model: Any) -> EncoderStack:
 
 _READERS: Mapping[str, Callable[[Any], EncoderStack]] = {
     "bert": _read_bert,
+    "camembert": _read_roberta,
     "distilbert": _read_distilbert,
     "roberta": _read_roberta,
     "xlm-roberta": _read_roberta,

@@ -6,17 +6,19 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir
 import pytest
 import torch
 import transformers
 
 from edgecd.errors import InputError
-from edgecd.export.activations import measure_activations
+from edgecd.export.activations import linears, measure_activations
 from edgecd.export.encoder_graph import write_encoder_graph
 from edgecd.export.encoder_precondition import smooth_encoder
 from edgecd.export.encoder_stack import ENCODER_FAMILIES, read_encoder
 from edgecd.export.precondition import spread
 from edgecd.export.quantize import int8_treatments, quantize, rounder
+from edgecd.export.torch_graph import traced_graph
 from tests.tiny import (
     REAL_MODELS,
     graph_logits,
@@ -29,6 +31,7 @@ from tests.tiny import (
 from tests.tiny_encoders import (
     ENCODERS,
     LABELS,
+    TRACED_ENCODERS,
     fitted_encoder,
     has_segments,
     majority_third,
@@ -54,7 +57,8 @@ VARIANTS: dict[str, tuple[Any, dict[str, Any]]] = {
 
 def positions_of(model: Any) -> int:
     """The longest text that a model can take."""
-    offset = model.config.pad_token_id + 1 if "roberta" in model.config.model_type else 0
+    counted = model.config.model_type in ("roberta", "xlm-roberta", "camembert")
+    offset = model.config.pad_token_id + 1 if counted else 0
     return int(model.config.max_position_embeddings) - offset
 
 
@@ -95,6 +99,23 @@ def test_fused_graph_answers_as_pytorch(family: Any) -> None:
     model = tiny_encoder(family, VOCABULARY)
     lengths = (1, 2, 7, 128, positions_of(model))
     assert_same_answers(write_encoder_graph(read_encoder(model)), model, lengths=lengths)
+
+
+@pytest.mark.parametrize("family", TRACED_ENCODERS)
+def test_traced_graph_answers_as_pytorch(family: Any) -> None:
+    model = tiny_encoder(family, VOCABULARY)
+    assert_same_answers(traced_graph(model), model, lengths=(1, 2, 7, 40, 128))
+
+
+def test_a_traced_graph_quantizes_each_layer_of_the_model_once_and_not_its_head() -> None:
+    model = tiny_encoder("deberta-v2", VOCABULARY)  # its positions go through q and k, too
+    found = [layer.name for layer in linears(onnx_ir.from_proto(traced_graph(model)).graph)]
+    expected = [
+        f"model.{name}.weight"
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and name != "classifier"
+    ]
+    assert sorted(found) == sorted(expected)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
