@@ -92,20 +92,20 @@ def _head(report: Report, verdict: Verdict) -> Iterator[str]:
 
 
 def _key_numbers(report: Report, verdict: Verdict) -> Iterator[tuple[str, str]]:
-    best, rival = verdict.student, verdict.rival
-    if best is None or rival is None:
+    best, found = verdict.student, verdict.against
+    if best is None or found is None:
         return
-    how = "cached" if role_of(rival.prompt.role).cached else "prompt's"
+    how = "cached" if role_of(found.prompt.role).cached else "prompt's"
     if gap := verdict.gap:
         low, high = (100 * end for end in gap.ci95)
         yield (
             f"accuracy against `{report.reference}` [{low:+.1f}, {high:+.1f}]",
             f"{100 * gap.difference:+.1f} points",
         )
-    yield f"as fast as the {how} prompt, {best.p50_ms:.0f} ms a query", f"{rival.ratio:.1f}x"
+    yield f"as fast as the {how} prompt, {best.p50_ms:.0f} ms a query", f"{found.ratio:.1f}x"
     for ours, theirs, words in (
-        (best.peak_rss_bytes, rival.prompt.peak_rss_bytes, "memory"),
-        (best.disk_bytes, rival.prompt.disk_bytes, "disk"),
+        (best.peak_rss_bytes, found.prompt.peak_rss_bytes, "memory"),
+        (best.disk_bytes, found.prompt.disk_bytes, "disk"),
     ):
         if ours and theirs:
             yield f"less {words}, {cells.megabytes(ours)} MB", f"{theirs / ours:.1f}x"

@@ -8,9 +8,9 @@ from enum import Enum
 from edgecd.bench.report.record import Difference, Report, Row
 from edgecd.bench.report.selection import (
     MARGIN,
-    Rival,
+    Against,
+    against,
     best_student,
-    rival_of,
     row_of,
 )
 from edgecd.plotting.roles import role_of
@@ -40,13 +40,13 @@ class Verdict:
     student: Row | None = None
     reference: Row | None = None
     gap: Difference | None = None
-    cached: Rival | None = None
-    naive: Rival | None = None
+    cached: Against | None = None
+    naive: Against | None = None
     answer: Answer | None = None
     unsure: bool = False
 
     @property
-    def rival(self) -> Rival | None:
+    def against(self) -> Against | None:
         """The prompt whose speed and size count: the cached one, where it was measured."""
         return self.cached or self.naive
 
@@ -58,13 +58,13 @@ def judge(report: Report) -> Verdict:
     best = best_student(report)
     if best is None:
         return Verdict()
-    cached, naive = rival_of(report, best, "cached"), rival_of(report, best, "naive")
+    cached, naive = against(report, best, "cached"), against(report, best, "naive")
     reference, gap = row_of(report, report.reference), best.accuracy_minus_teacher
-    rival = cached or naive
-    if not (reference and gap and rival):
+    found = cached or naive
+    if not (reference and gap and found):
         return Verdict(best, reference, gap, cached, naive)
     low, high = gap.ci95
-    if rival.ratio <= 1:
+    if found.ratio <= 1:
         answer = Answer.SLOW
     elif low >= -MARGIN:
         answer = Answer.SHIP
@@ -87,9 +87,9 @@ def sentence(verdict: Verdict) -> str:
 
 def answer_text(verdict: Verdict) -> str:
     """The answer alone, without a full stop; empty where there is none."""
-    if verdict.answer is None or verdict.student is None or verdict.rival is None:
+    if verdict.answer is None or verdict.student is None or verdict.against is None:
         return ""
-    cached = role_of(verdict.rival.prompt.role).cached
+    cached = role_of(verdict.against.prompt.role).cached
     text = verdict.answer.value.format(
         f"`{verdict.student.system}`", " with its prefix cached" if cached else ""
     )
@@ -111,8 +111,8 @@ def gap_text(verdict: Verdict) -> str:
 
 def cost_text(verdict: Verdict) -> str:
     """A sentence: time, memory and disk against the prompts; empty where there are none."""
-    best, rival = verdict.student, verdict.rival
-    if best is None or rival is None:
+    best, found = verdict.student, verdict.against
+    if best is None or found is None:
         return ""
     times = [
         f"{one.prompt.p50_ms:.1f} ms {words} ({one.ratio:.1f} times as fast{_name(one.prompt)})"
@@ -124,8 +124,8 @@ def cost_text(verdict: Verdict) -> str:
     ]
     text = f"On this machine it takes {best.p50_ms:.1f} ms a query against {' and '.join(times)}"
     for ours, theirs, place in (
-        (best.peak_rss_bytes, rival.prompt.peak_rss_bytes, "of memory"),
-        (best.disk_bytes, rival.prompt.disk_bytes, "on disk"),
+        (best.peak_rss_bytes, found.prompt.peak_rss_bytes, "of memory"),
+        (best.disk_bytes, found.prompt.disk_bytes, "on disk"),
     ):
         if ours and theirs:
             text += f", {ours / 1e6:.0f} MB {place} against {theirs / 1e6:.0f} MB"
