@@ -134,17 +134,38 @@ def read_demonstrations(folder: Path) -> Demonstrations | None:
 
     Raises InputError, naming the line, for a file that is not what a run writes.
     """
+    kept = _kept(folder)
+    # A run may average several draws; one prompt has one.
+    return None if kept is None else Demonstrations(tuple(one for draw, one in kept if draw == 0))
+
+
+def read_labelled(folder: Path) -> Demonstrations | None:
+    """Every labelled example of all draws kept in a run folder, once; None when there is none.
+
+    Raises InputError as `read_demonstrations`.
+    """
+    kept = _kept(folder)
+    if kept is None:
+        return None
+    once: dict[str, Example] = {}
+    for _, example in kept:
+        once.setdefault(json.dumps(example.fields, sort_keys=True), example)
+    return Demonstrations(tuple(once.values()))
+
+
+def _kept(folder: Path) -> list[tuple[int, Example]] | None:
+    """(draw, example) of each line of a run folder's file; None without it."""
     path = folder / DEMONSTRATIONS
     if not path.is_file():
         return None
-    kept: list[Example] = []
+    kept: list[tuple[int, Example]] = []
     for row in read_rows(str(path)):
         fields, label = row.values.get("fields"), row.values.get("label")
         if not isinstance(fields, dict) or not isinstance(label, str):
             raise InputError(f"{row.where}: not a demonstration (it needs fields and a label)")
-        if row.values.get("draw", 0) == 0:  # a run may average several draws; one prompt has one
-            kept.append(Example(str(row.values.get("id", row.number)), fields, label))
-    return Demonstrations(tuple(kept))
+        example = Example(str(row.values.get("id", row.number)), fields, label)
+        kept.append((row.values.get("draw", 0), example))
+    return kept
 
 
 def example_line(example: Example) -> dict[str, Any]:

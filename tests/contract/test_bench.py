@@ -96,6 +96,7 @@ class World:
             "draws": 2,
             "rounds": 2,
             "latency_queries": 6,
+            "rivals": (),
             **changes,
         }
         return {"bundles": bundles or [self.bundle], "config": BenchConfig(**asked)}

@@ -122,8 +122,10 @@ def mcnemar(report: Report, row: Row) -> str:
     return f"{text} ({gap.only_this_right}:{gap.only_reference_right})"
 
 
-def p_value(p: float) -> str:
+def p_value(p: float | None) -> str:
     """A p value with the digits that matter."""
+    if p is None:
+        return NONE
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 

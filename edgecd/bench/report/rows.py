@@ -9,7 +9,7 @@ from statistics import mean, median
 import numpy as np
 
 from edgecd.bench.exchange import Evaluation, Timing
-from edgecd.bench.report.answers import draw_spread, judge, with_quality
+from edgecd.bench.report.answers import draw_spread, judge, with_bundles, with_quality
 from edgecd.bench.report.record import FasterThan, Latency, Noise, Ratio, Round, Row, SameAnswers
 from edgecd.bench.systems.base import System
 from edgecd.plotting.roles import TEACHER, TEACHER_CACHED
@@ -43,6 +43,7 @@ def make_rows(
         for name, one in by_name.items()
         if one.evaluation is not None
     }
+    bundles = {name: one for name, one in judged.items() if by_name[name].system.kind == "bundle"}
     rows = []
     for one in measured:
         source = one.system.accuracy_from
@@ -59,7 +60,10 @@ def make_rows(
             ),
         )
         answers = judged.get(source or one.system.name)
-        rows.append(with_quality(row, answers, judged.get(reference or ""), sets))
+        row = with_quality(row, answers, judged.get(reference or ""), sets)
+        if one.system.kind == "rival" and answers is not None:
+            row = with_bundles(row, answers, bundles, sets)
+        rows.append(row)
     return tuple(rows)
 
 
