@@ -81,8 +81,7 @@ def _variants(
     model: object, loaded: RunFolder, measured: list, prefix: list[int]
 ) -> Iterator[tuple[str, onnx.ModelProto]]:
     """(name, graph), each with one more part than the last."""
-    prompts = [one.ids for one in parity.encode(measured, loaded)]
-    feeds = make_feeds(prompts, loaded.pad_token_id)
+    feeds = make_feeds(parity.encode(measured, loaded), loaded.pad_token_id)
     bare = write_graph(read_stack(model))
     yield "fp32", bare
     yield "fused", quantize(bare, DYNAMIC)

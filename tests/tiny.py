@@ -164,7 +164,7 @@ def tiny_causal_lm(
     """A random causal language model in fp32, in eval mode (see `tiny_config`)."""
     from transformers import AutoModelForCausalLM
 
-    return _built(AutoModelForCausalLM, tiny_config(family, vocab_size, **changes), seed)
+    return built(AutoModelForCausalLM, tiny_config(family, vocab_size, **changes), seed)
 
 
 def tiny_classifier(
@@ -179,7 +179,7 @@ def tiny_classifier(
 
     names = {"id2label": dict(enumerate(labels)), "label2id": {x: n for n, x in enumerate(labels)}}
     config = tiny_config(family, vocab_size, **{**names, **changes})
-    return _built(AutoModelForSequenceClassification, config, seed)
+    return built(AutoModelForSequenceClassification, config, seed)
 
 
 def with_outlier_token(vocab_size: int, size: float = 300.0) -> Any:
@@ -197,7 +197,8 @@ def with_outlier_token(vocab_size: int, size: float = 300.0) -> Any:
     return model
 
 
-def _built(auto_class: Any, config: Any, seed: int) -> Any:
+def built(auto_class: Any, config: Any, seed: int) -> Any:
+    """A random model of that configuration, none of whose biases and scales are trivial."""
     import torch
 
     with torch.random.fork_rng():

@@ -13,20 +13,22 @@ from edgecd.bench.rivals import registry
 from edgecd.bench.systems.base import System
 from edgecd.bench.systems.choose import Models, Others
 from edgecd.errors import InputError
-from edgecd.formats.families import ENCODERS, family_of
+from edgecd.formats.manifest import Manifest
 
 CHECKPOINT = "checkpoint"
 
 
-def choose_others(config: BenchConfig, models: Models, labels: int) -> tuple[Others, list[str]]:
-    """(what to measure, why others are not), for so many labelled examples.
+def choose_others(
+    config: BenchConfig, bundle: Manifest, models: Models, labels: int
+) -> tuple[Others, list[str]]:
+    """(what to measure, why others are not), for the first bundle and so many labelled examples.
 
-    Raises InputError for an unknown name, an `encoder` that is none, and rivals that are asked for
-    where there are no labels.
+    Raises InputError for an unknown name, an `encoder` that is not there, and rivals that are asked
+    for where there are no labels.
     """
     chosen, absent = _choose_peers(config.peers)
     checkpoint = None if config.run is None else config.run / CHECKPOINT
-    encoder = _encoder(config, models, checkpoint)
+    encoder = _encoder(config, bundle, models)
     rivals, without = _choose_rivals(config.rivals, encoder, labels)
     return Others(chosen, checkpoint, rivals, encoder), [*absent, *without]
 
@@ -90,19 +92,11 @@ def _choose_rivals(
     return tuple(name for name in possible if name not in waiting), absent
 
 
-def _encoder(config: BenchConfig, models: Models, checkpoint: Path | None) -> str | None:
-    """The encoder that is asked for, or the student where it is one."""
-    if config.encoder is not None:
-        family = family_of(config.encoder)
-        if family is not None and family not in ENCODERS:
-            raise InputError(
-                f"--encoder {config.encoder} is no sentence encoder but a {family}: give one of "
-                f"the families {', '.join(ENCODERS)}"
-            )
-        return config.encoder
-    student = models.student_base
-    if student is None:
-        return None
-    # A run's checkpoint is of the student's family, and always here.
-    known = None if checkpoint is None else family_of(str(checkpoint))
-    return student if (known or family_of(student)) in ENCODERS else None
+def _encoder(config: BenchConfig, bundle: Manifest, models: Models) -> str | None:
+    """The encoder that is asked for, or the first bundle's student where it is one."""
+    if (given := config.encoder) is not None:
+        looks_local = given.count("/") > 1 or given.startswith((".", "/", "~"))
+        if looks_local and not Path(given).expanduser().is_dir():
+            raise InputError(f"--encoder {given}: no such folder")
+        return given
+    return None if bundle.form == "prompt" else models.student_base

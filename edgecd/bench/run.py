@@ -74,7 +74,7 @@ def bench(
     first = given[0].manifest
     _check_lengths(config.lengths, given)
     # A run may have chosen another pattern than the task's own: prompts are compared in its form.
-    task = replace(task, template=first.prompt)
+    task = replace(task, template=replace(first.prompt, form="prompt"))
     run, made = config.run, first.provenance
     if run is not None:
         made = read_json(run / RUN)
@@ -91,7 +91,7 @@ def bench(
         first.precision,
     )
     refuse_empty_prompts(prompts)
-    others, absent = choose_others(config, models, len(shown.labelled))
+    others, absent = choose_others(config, first, models, len(shown.labelled))
     systems = list_systems(given, models, prompts, others, contexts)
     specs = make_specs(systems, task, sets, shown, _conditions(config, given, machine))
     described = {name: one for name, one in to_json(machine).items() if name != "ram_bytes"}

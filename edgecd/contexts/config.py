@@ -124,7 +124,7 @@ class PromptTuningConfig:
     max_length: int = like(TrainConfig, "max_length")
     steps: int = like(MendConfig, "steps", 200, low=1, high=2**20)
     lr: float = like(TrainConfig, "lr", 1e-2, high=10)
-    batch_size: int = like(TrainConfig, "batch_size", high=2**20)
+    batch_size: int = like(TrainConfig, "batch_size", 8, high=2**20)
     seed: int = like(TrainConfig, "seed")
     device: str = like(TrainConfig, "device")
 

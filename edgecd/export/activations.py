@@ -5,22 +5,23 @@ They tell what rounds the weights which errors matter.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecd.formats.contract import INPUTS
-from edgecd.tasks.batching import batches, padded
+from edgecd.formats.contract import INPUTS, LOGITS
+from edgecd.runtime.session import graph_inputs
+from edgecd.tasks.batching import batches
+from edgecd.tasks.encoding import Encoded
 
 if TYPE_CHECKING:
     import onnx
     import onnx_ir as ir
 
 FEED_ROWS = 8
-_SCORE = "score.weight"  # stays fp32: a few rows, whose error would go straight into the logits
 
 Feed = Mapping[str, NDArray[Any]]
 
@@ -73,12 +74,15 @@ class LinearNodes:
 
 
 def linears(graph: ir.Graph) -> Iterator[LinearNodes]:
-    """The linear layers of a graph that are to be quantized, in its order."""
+    """The linear layers of a graph that are to be quantized, in its order.
+
+    The head stays fp32: a few rows, whose error would go straight into the logits.
+    """
     for node in graph:
         if node.domain or node.op_type not in ("MatMul", "Gemm"):
             continue
         weight, bias, nodes = node.inputs[1], None, [node]
-        if not is_matrix(weight) or weight.name == _SCORE or weight.name.endswith(".rotation"):
+        if not is_matrix(weight) or weight.name.endswith(".rotation"):
             continue
         if node.op_type == "Gemm":
             bias = node.inputs[2] if len(node.inputs) > 2 else None
@@ -86,7 +90,8 @@ def linears(graph: ir.Graph) -> Iterator[LinearNodes]:
             other = uses[0].node.inputs[1 - uses[0].idx]
             if other.is_initializer() and other.shape is not None and len(other.shape) == 1:
                 bias, nodes = other, [node, uses[0].node]
-        yield LinearNodes(nodes, weight, bias)
+        if nodes[-1].outputs[0].name != LOGITS:
+            yield LinearNodes(nodes, weight, bias)
 
 
 def is_matrix(value: ir.Value | None) -> bool:
@@ -103,14 +108,16 @@ def is_matrix(value: ir.Value | None) -> bool:
 
 
 def make_feeds(
-    prompts: Sequence[Sequence[int]], pad_token_id: int, rows: int = FEED_ROWS
+    encoded: Sequence[Encoded],
+    pad_token_id: int,
+    rows: int = FEED_ROWS,
+    names: Collection[str] = INPUTS,
 ) -> list[Feed]:
-    """Token ids as a graph's inputs, in batches of similar length."""
-    feeds: list[Feed] = []
-    for places in batches([len(ids) for ids in prompts], rows):
-        inputs = padded([prompts[place] for place in places], pad_token_id)
-        feeds.append(dict(zip(INPUTS, inputs, strict=True)))
-    return feeds
+    """Token ids as the inputs `names` of a graph, in batches of similar length."""
+    return [
+        graph_inputs([encoded[place] for place in places], pad_token_id, names)
+        for places in batches([len(one.ids) for one in encoded], rows)
+    ]
 
 
 def measure_activations(

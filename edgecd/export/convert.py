@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,7 @@ from edgecd.runtime.session import open_session, signature
 from edgecd.tasks.answerer import Fields
 from edgecd.tasks.batching import BATCH_TOKENS
 from edgecd.tasks.encoding import Encoded, constant_prefix
+from edgecd.tasks.prompts import PromptTemplate
 
 if TYPE_CHECKING:
     import onnx
@@ -110,7 +111,8 @@ def export_run(
     trimmed: dict[str, Any] = {}
     if config.trim_vocab is not None:
         loaded, trimmed = _trim(model, loaded, config.trim_vocab, say)
-    prefix = constant_prefix(loaded.tokenizer, loaded.template)
+    template = loaded.template
+    prefix = constant_prefix(loaded.tokenizer, template) if template.form == "prompt" else ()
     fused_for = precision.name if RECIPES[precision.name].needs_fused else None
     source = read_source(model, run / "checkpoint", config.exporter, fused_for, prefix, say)
     del model, answerer  # the graph has its weights; two copies are enough
@@ -150,7 +152,8 @@ def finish(
         if job.exact:
             say(f"full precision on {len(gate.fields)} held-out examples")
             reference = _exact_logits(desk, source.graph, gate, reference)
-        feeds = desk.feeds(parity.encode(job.measured, loaded))
+        names = [value.name for value in source.graph.graph.input]
+        feeds = desk.feeds(parity.encode(job.measured, loaded), names)
         made = RECIPES[precision.name].make(source, feeds, config.goal.weight_bits, say)
         used, linear_layers = source.exporter, _linear_layers(source)
         del source
@@ -225,13 +228,14 @@ class _Desk:
             provenance={},
             samples=(),
             language_model=None if context is None else context.facts.fingerprint,
+            form=loaded.template.form,
         )
         return Predictor(manifest, loaded.tokenizer, session, context)
 
-    def feeds(self, encoded: Sequence[Encoded]) -> list[Feed]:
-        """Batches of prompts as the graph takes them."""
-        prompts = [one.ids for one in encoded if len(one.ids) > len(self.prefix)]
-        feeds = make_feeds(prompts, self.job.loaded.pad_token_id)
+    def feeds(self, encoded: Sequence[Encoded], names: Collection[str]) -> list[Feed]:
+        """Batches of prompts as a graph with the inputs `names` takes them."""
+        whole = [one for one in encoded if len(one.ids) > len(self.prefix)]
+        feeds = make_feeds(whole, self.job.loaded.pad_token_id, names=names)
         context = self.job.context
         if context is None:
             return feeds
@@ -308,8 +312,9 @@ def _trim(
 
     from edgecd.export.vocabulary import trim
 
-    prompts = [loaded.template.render(fields) for fields in parity.read_corpus(corpus, loaded)]
-    small = trim(loaded.tokenizer, prompts, keep=[loaded.pad_token_id])
+    inputs = parity.read_corpus(corpus, loaded)
+    texts = [text for fields in inputs for text in _texts(loaded.template, fields)]
+    small = trim(loaded.tokenizer, texts, keep=[loaded.pad_token_id])
     table = model.get_input_embeddings()
     if small.kept.max() >= table.weight.shape[0]:
         raise InputError("the tokenizer has tokens that the model has no embedding for")
@@ -319,7 +324,14 @@ def _trim(
     model.config.pad_token_id = int(np.flatnonzero(small.kept == loaded.pad_token_id)[0])
     say(f"vocabulary: {len(small.kept):,} of {before:,} tokens kept")
     trimmed = replace(loaded, tokenizer=small.tokenizer, pad_token_id=model.config.pad_token_id)
-    return trimmed, {"vocabulary": {"kept": len(small.kept), "of": before, "texts": len(prompts)}}
+    return trimmed, {"vocabulary": {"kept": len(small.kept), "of": before, "texts": len(inputs)}}
+
+
+def _texts(template: PromptTemplate, fields: Fields) -> list[str]:
+    """What is tokenized of an input, each text on its own."""
+    if template.form == "prompt":
+        return [template.render(fields)]
+    return [text for text in template.segments(fields) if text is not None]
 
 
 def _made_by(exporter: str) -> dict[str, Any]:

@@ -52,14 +52,18 @@ def read_pasts(model: PreTrainedModel, prefix: Sequence[int]) -> list[Past]:
         cache = DynamicCache()  # the model's own forgets what is behind a layer's window
         model.base_model(input_ids=ids, past_key_values=cache, use_cache=True)
     return [
-        Past(_array(layer.keys[0]), _array(layer.values[0]))
+        Past(read_array(layer.keys[0]), read_array(layer.values[0]))
         for layer in list(cache.layers)[:layers]
     ]
 
 
 def _read_opt(model: PreTrainedModel, pasts: Sequence[Past | None]) -> Stack:
     config, decoder = model.config, _module(model, "model.decoder")
-    norms = "input" if config.do_layer_norm_before else "total"
+
+    def norms(layer: Any) -> Norms:
+        norm = read_norm(layer)
+        return Norms(input=norm) if config.do_layer_norm_before else Norms(total=norm)
+
     blocks = []
     for layer, past in zip(decoder.layers, pasts, strict=True):
         attention = layer.self_attn
@@ -72,18 +76,18 @@ def _read_opt(model: PreTrainedModel, pasts: Sequence[Past | None]) -> Stack:
                     scale=attention.scaling,
                     past=past,
                 ),
-                Norms(**{norms: _norm(layer.self_attn_layer_norm)}),
-                Mlp(_linear(layer.fc1), _linear(layer.fc2), config.activation_function),
-                Norms(**{norms: _norm(layer.final_layer_norm)}),
+                norms(layer.self_attn_layer_norm),
+                Mlp(read_linear(layer.fc1), read_linear(layer.fc2), config.activation_function),
+                norms(layer.final_layer_norm),
             )
         )
     return Stack(
-        tokens=_array(decoder.embed_tokens.weight),
-        positions=_array(decoder.embed_positions.weight)[decoder.embed_positions.offset :],
-        project_in=_linear(decoder.project_in) if decoder.project_in else None,
-        project_out=_linear(decoder.project_out) if decoder.project_out else None,
+        tokens=read_array(decoder.embed_tokens.weight),
+        positions=read_array(decoder.embed_positions.weight)[decoder.embed_positions.offset :],
+        project_in=read_linear(decoder.project_in) if decoder.project_in else None,
+        project_out=read_linear(decoder.project_out) if decoder.project_out else None,
         blocks=blocks,
-        final_norm=_norm(decoder.final_layer_norm) if decoder.final_layer_norm else None,
+        final_norm=read_norm(decoder.final_layer_norm) if decoder.final_layer_norm else None,
         head=_head(model),
     )
 
@@ -92,28 +96,28 @@ def _read_gpt2(model: PreTrainedModel, pasts: Sequence[Past | None]) -> Stack:
     config, body = model.config, _module(model, "transformer")
     blocks = []
     for number, (layer, past) in enumerate(zip(body.h, pasts, strict=True)):
-        packed = _linear(layer.attn.c_attn)
+        packed = read_linear(layer.attn.c_attn)
         weights = np.split(packed.weight, 3, axis=1)
         biases = np.split(packed.bias, 3) if packed.bias is not None else [None] * 3
         q, k, v = (Linear(*parts) for parts in zip(weights, biases, strict=True))
         scale = (config.n_embd // config.n_head) ** -0.5 if config.scale_attn_weights else 1.0
         if config.scale_attn_by_inverse_layer_idx:
             scale /= number + 1
-        out, mlp = _linear(layer.attn.c_proj), layer.mlp
+        out, mlp = read_linear(layer.attn.c_proj), layer.mlp
         heads = config.n_head
         blocks.append(
             Block(
                 Attention(q, k, v, out, heads, heads, scale, past=past),
-                Norms(input=_norm(layer.ln_1)),
-                Mlp(_linear(mlp.c_fc), _linear(mlp.c_proj), config.activation_function),
-                Norms(input=_norm(layer.ln_2)),
+                Norms(input=read_norm(layer.ln_1)),
+                Mlp(read_linear(mlp.c_fc), read_linear(mlp.c_proj), config.activation_function),
+                Norms(input=read_norm(layer.ln_2)),
             )
         )
     return Stack(
-        tokens=_array(body.wte.weight),
-        positions=_array(body.wpe.weight),
+        tokens=read_array(body.wte.weight),
+        positions=read_array(body.wpe.weight),
         blocks=blocks,
-        final_norm=_norm(body.ln_f),
+        final_norm=read_norm(body.ln_f),
         head=_head(model),
     )
 
@@ -130,16 +134,16 @@ def _read_llama(model: PreTrainedModel, pasts: Sequence[Past | None]) -> Stack:
     blocks = [
         Block(
             _gated_attention(layer.self_attn, config, rotary, past),
-            Norms(input=_norm(layer.input_layernorm)),
+            Norms(input=read_norm(layer.input_layernorm)),
             _gated_mlp(layer.mlp, config.hidden_act),
-            Norms(input=_norm(layer.post_attention_layernorm)),
+            Norms(input=read_norm(layer.post_attention_layernorm)),
         )
         for layer, past in zip(body.layers, pasts, strict=True)
     ]
     return Stack(
-        tokens=_array(body.embed_tokens.weight),
+        tokens=read_array(body.embed_tokens.weight),
         blocks=blocks,
-        final_norm=_norm(body.norm),
+        final_norm=read_norm(body.norm),
         head=_head(model),
     )
 
@@ -156,16 +160,19 @@ def _read_gemma3(model: PreTrainedModel, pasts: Sequence[Past | None]) -> Stack:
             _gated_attention(
                 layer.self_attn, config, _gemma3_rotary(body, layer.self_attn.is_sliding), past
             ),
-            Norms(_norm(layer.input_layernorm), _norm(layer.post_attention_layernorm)),
+            Norms(read_norm(layer.input_layernorm), read_norm(layer.post_attention_layernorm)),
             _gated_mlp(layer.mlp, config.hidden_activation),
-            Norms(_norm(layer.pre_feedforward_layernorm), _norm(layer.post_feedforward_layernorm)),
+            Norms(
+                read_norm(layer.pre_feedforward_layernorm),
+                read_norm(layer.post_feedforward_layernorm),
+            ),
         )
         for layer, past in zip(body.layers, pasts, strict=True)
     ]
     return Stack(
-        tokens=_array(body.embed_tokens.weight) * np.float32(body.embed_tokens.embed_scale),
+        tokens=read_array(body.embed_tokens.weight) * np.float32(body.embed_tokens.embed_scale),
         blocks=blocks,
-        final_norm=_norm(body.norm),
+        final_norm=read_norm(body.norm),
         head=_head(model),
     )
 
@@ -188,8 +195,8 @@ def _gated_attention(attention: Any, config: Any, rotary: Rotary, past: Past | N
         heads=config.num_attention_heads,
         kv_heads=config.num_key_value_heads,
         scale=attention.scaling,
-        q_norm=_norm(attention.q_norm) if normed else None,
-        k_norm=_norm(attention.k_norm) if normed else None,
+        q_norm=read_norm(attention.q_norm) if normed else None,
+        k_norm=read_norm(attention.k_norm) if normed else None,
         rotary=rotary,
         window=getattr(attention, "sliding_window", None),
         past=past,
@@ -197,8 +204,8 @@ def _gated_attention(attention: Any, config: Any, rotary: Rotary, past: Past | N
 
 
 def _gated_mlp(mlp: Any, activation: str) -> Mlp:
-    down, gate = _linear(mlp.down_proj), _linear(mlp.gate_proj)
-    return Mlp(_linear(mlp.up_proj), down, activation, gate)
+    down, gate = read_linear(mlp.down_proj), read_linear(mlp.gate_proj)
+    return Mlp(read_linear(mlp.up_proj), down, activation, gate)
 
 
 def _rotary(module: Any) -> Rotary:
@@ -208,7 +215,7 @@ def _rotary(module: Any) -> Rotary:
             f"rope type '{rope_type}' changes with the length of the text, which the fused graph "
             "does not do: use --exporter torch"
         )
-    return Rotary(_array(module.inv_freq), float(module.attention_scaling))
+    return Rotary(read_array(module.inv_freq), float(module.attention_scaling))
 
 
 def _gemma3_rotary(body: Any, sliding: bool) -> Rotary:
@@ -218,7 +225,7 @@ def _gemma3_rotary(body: Any, sliding: bool) -> Rotary:
     rotary = body.rotary_emb
     if rotary.rope_type[kind] not in ("default", "linear"):
         raise InputError(f"no fused graph for rope type '{rotary.rope_type[kind]}' of Gemma 3")
-    frequencies = _array(getattr(rotary, f"{kind}_inv_freq"))
+    frequencies = read_array(getattr(rotary, f"{kind}_inv_freq"))
     return Rotary(frequencies, float(getattr(rotary, f"{kind}_attention_scaling")))
 
 
@@ -233,16 +240,17 @@ def _module(model: PreTrainedModel, path: str) -> Any:
 
 
 def _head(model: PreTrainedModel) -> Linear:
-    return _linear(_module(model, "score"))
+    return read_linear(_module(model, "score"))
 
 
 def _projections(attention: Any, out: str) -> tuple[Linear, Linear, Linear, Linear]:
     """q, k, v, and the output projection by its name."""
-    q, k, v = (_linear(getattr(attention, name)) for name in ("q_proj", "k_proj", "v_proj"))
-    return q, k, v, _linear(getattr(attention, out))
+    q, k, v = (read_linear(getattr(attention, name)) for name in ("q_proj", "k_proj", "v_proj"))
+    return q, k, v, read_linear(getattr(attention, out))
 
 
-def _linear(layer: Any) -> Linear:
+def read_linear(layer: Any) -> Linear:
+    """A linear layer's weights; InputError for one that an adapter or a quantizer has wrapped."""
     import torch
     from transformers.pytorch_utils import Conv1D
 
@@ -251,29 +259,31 @@ def _linear(layer: Any) -> Linear:
             f"the model has a {type(layer).__name__} in place of a plain linear layer: merge the "
             "adapter (or load the model unquantized) before exporting"
         )
-    weight = _array(layer.weight)
+    weight = read_array(layer.weight)
     return Linear(
         weight if isinstance(layer, Conv1D) else weight.T,
-        None if layer.bias is None else _array(layer.bias),
+        None if layer.bias is None else read_array(layer.bias),
     )
 
 
-def _norm(norm: Any) -> Norm:
+def read_norm(norm: Any) -> Norm:
+    """A LayerNorm's or RMSNorm's weights."""
     import torch
 
     if not isinstance(norm, torch.nn.LayerNorm):
         # Gemma's weights are distances from 1.
         plus = np.float32("Gemma" in type(norm).__name__)
         epsilon = norm.eps if hasattr(norm, "eps") else norm.variance_epsilon
-        return Norm(_array(norm.weight) + plus, epsilon)
+        return Norm(read_array(norm.weight) + plus, epsilon)
     if norm.weight is None:
         size = norm.normalized_shape
         return Norm(np.ones(size, np.float32), norm.eps, np.zeros(size, np.float32), True)
-    shift = np.zeros_like(_array(norm.weight)) if norm.bias is None else _array(norm.bias)
-    return Norm(_array(norm.weight), norm.eps, shift, True)
+    shift = np.zeros_like(read_array(norm.weight)) if norm.bias is None else read_array(norm.bias)
+    return Norm(read_array(norm.weight), norm.eps, shift, True)
 
 
-def _array(tensor: Any) -> Array:
+def read_array(tensor: Any) -> Array:
+    """A tensor in fp32, which shares its memory where it can."""
     import torch
 
     array: Array = tensor.detach().to("cpu", torch.float32).numpy()

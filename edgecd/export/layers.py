@@ -1,4 +1,4 @@
-"""The layers of a decoder, node by node: attention, MLP, norms, and what is added between them."""
+"""The layers of a model, node by node: attention, MLP, norms, and what is added between them."""
 
 from __future__ import annotations
 
@@ -56,23 +56,28 @@ def run_layers(
             attended = op(tape, "GatherND", attended, last_index, batch_dims=1)
             hidden = op(tape, "GatherND", hidden, last_index, batch_dims=1)
         update = linear(tape, attended, [block.attention.out], f"{name}.o_proj")
-        hidden, update = _after_sublayer(tape, hidden, update, norms, f"{name}.attention")
+        hidden, update = after_sublayer(tape, hidden, update, norms, f"{name}.attention")
         norms = block.mlp_norms
         normed, hidden = _add_norm(tape, hidden, update, norms.input, f"{name}.mlp_norm")
-        update = _mlp(tape, normed, block.mlp, name)
-        hidden, update = _after_sublayer(tape, hidden, update, norms, f"{name}.mlp")
+        update = feed_forward(tape, normed, block.mlp, name)
+        hidden, update = after_sublayer(tape, hidden, update, norms, f"{name}.mlp")
     normed, _ = _add_norm(tape, hidden, update, stack.final_norm, "final_norm")
     if stack.project_out is not None:
         normed = linear(tape, normed, [stack.project_out], "project_out")
     return normed
 
 
-def _after_sublayer(
+def after_sublayer(
     tape: ir.tape.Tape, hidden: ir.Value, update: ir.Value, norms: Norms, name: str
 ) -> tuple[ir.Value, ir.Value | None]:
-    """(the residual, what is still to be added to it), normalised as the family has it."""
+    """(the residual, what is still to be added to it), normalised as the family has it.
+
+    `hidden` is what the sublayer was given, `update` what it made of it.
+    """
+    if norms.residual is not None:
+        hidden = op(tape, "Mul", hidden, constant(tape, norms.residual, f"{name}_residual.scale"))
     if norms.output is not None:
-        update = _norm(tape, update, norms.output, f"{name}_output_norm")
+        update = normalized(tape, update, norms.output, f"{name}_output_norm")
     if norms.total is None:
         return hidden, update
     return _add_norm(tape, hidden, update, norms.total, f"{name}_norm")[0], None
@@ -127,11 +132,12 @@ def _head_norm(
         return states
     size = norm.scale.shape[0]
     shape = ints(tape, f"heads_{heads}_{size}", [0, 0, heads, size])
-    normed = _norm(tape, op(tape, "Reshape", states, shape), norm, name)
+    normed = normalized(tape, op(tape, "Reshape", states, shape), norm, name)
     return op(tape, "Reshape", normed, ints(tape, f"flat_{heads * size}", [0, 0, heads * size]))
 
 
-def _mlp(tape: ir.tape.Tape, hidden: ir.Value, mlp: Mlp, name: str) -> ir.Value:
+def feed_forward(tape: ir.tape.Tape, hidden: ir.Value, mlp: Mlp, name: str) -> ir.Value:
+    """Nodes of a layer's MLP; InputError for an activation that is not known."""
     if mlp.activation not in _ACTIVATIONS:
         raise InputError(
             f"the fused graph has no activation '{mlp.activation}' "
@@ -174,7 +180,8 @@ def linear(tape: ir.tape.Tape, hidden: ir.Value, layers: Sequence[Linear], name:
     return op(tape, "Add", result, constant(tape, bias, f"{name}.bias"))
 
 
-def _norm(tape: ir.tape.Tape, hidden: ir.Value, norm: Norm, name: str) -> ir.Value:
+def normalized(tape: ir.tape.Tape, hidden: ir.Value, norm: Norm, name: str) -> ir.Value:
+    """A LayerNorm or RMSNorm node."""
     operator = "LayerNormalization" if norm.centered else "SimplifiedLayerNormalization"
     inputs = _norm_parameters(tape, norm, name)
     return op(tape, operator, hidden, *inputs, axis=-1, epsilon=norm.epsilon)
@@ -185,13 +192,13 @@ def _add_norm(
 ) -> tuple[ir.Value, ir.Value]:
     """(the normalised sum, the sum); without a norm, the sum twice."""
     if update is None:
-        return hidden if norm is None else _norm(tape, hidden, norm, name), hidden
+        return hidden if norm is None else normalized(tape, hidden, norm, name), hidden
     if norm is None:
         total = op(tape, "Add", update, hidden)
         return total, total
     if norm.centered:  # the CPU's SkipLayerNormalization is many times slower than its two parts
         total = op(tape, "Add", update, hidden)
-        return _norm(tape, total, norm, name), total
+        return normalized(tape, total, norm, name), total
     inputs = (update, hidden, *_norm_parameters(tape, norm, name))
     operator, options = "SkipSimplifiedLayerNormalization", {"epsilon": norm.epsilon}
     normed, _, _, total = op(tape, operator, *inputs, domain=MICROSOFT, outputs=4, **options)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgecd.errors import InputError, require
-from edgecd.formats.contract import INPUTS
+from edgecd.formats.contract import INPUTS, SEGMENTS
 
 if TYPE_CHECKING:
     import onnx
@@ -23,7 +23,7 @@ def optimum_graph(checkpoint: Path) -> onnx.ModelProto:
     """The fp32 graph that Optimum writes of a text-classification checkpoint.
 
     Raises MissingExtra without Optimum, InputError when it cannot export the model or its graph
-    takes more than token ids and mask.
+    takes more than token ids, mask and segments.
     """
     require("optimum.exporters.onnx", "optimum")
     import onnx
@@ -38,9 +38,9 @@ def optimum_graph(checkpoint: Path) -> onnx.ModelProto:
             raise InputError(f"Optimum cannot export {checkpoint}: {reason}") from bad
         graph = onnx.load(str(Path(work) / "model.onnx"))
     names = {value.name for value in graph.graph.input}
-    if names != set(INPUTS):
+    if names - {SEGMENTS} != set(INPUTS):
         raise InputError(
             f"Optimum's graph takes {', '.join(sorted(names))}; edgecd's runtime gives "
-            f"{', '.join(INPUTS)} only: use --exporter fused or torch"
+            f"{', '.join(INPUTS)} and {SEGMENTS} only: use --exporter fused or torch"
         )
     return graph

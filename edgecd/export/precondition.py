@@ -18,11 +18,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 
 from edgecd.export.activations import LinearInput
-from edgecd.export.stack import Array, Attention, Block, Linear, Norms, Stack
+from edgecd.export.encoder_stack import EncoderStack
+from edgecd.export.stack import Array, Attention, Block, Linear, Norm, Stack
+
+_AnyStack = TypeVar("_AnyStack", Stack, EncoderStack)
 
 STRENGTH = 0.65  # 1: only activations matter, 0: only weights do
 BLOCK = 64
@@ -35,18 +39,14 @@ def smooth(stack: Stack, inputs: Mapping[str, LinearInput]) -> Stack:
     norm, from attention, or from a gated or ReLU MLP can be scaled exactly; others stay as they
     are.
     """
-    blocks = []
-    for number, block in enumerate(stack.blocks):
-        seen = {
-            kind: inputs[name].rms
-            for kind in ("qkv_proj", "o_proj", "gate_up_proj", "up_proj", "down_proj")
-            if (name := f"layers.{number}.{kind}.weight") in inputs
-        }
-        blocks.append(_smooth_block(block, seen))
+    blocks = [
+        smooth_block(block, layer_sizes(inputs, number))
+        for number, block in enumerate(stack.blocks)
+    ]
     return replace(stack, blocks=blocks)
 
 
-def spread(stack: Stack) -> Stack:
+def spread(stack: _AnyStack) -> _AnyStack:
     """Rotate the input of each down projection in blocks of up to 64 channels."""
     blocks = []
     for block in stack.blocks:
@@ -62,25 +62,36 @@ def spread(stack: Stack) -> Stack:
     return replace(stack, blocks=blocks)
 
 
-def _smooth_block(block: Block, rms: Mapping[str, Array]) -> Block:
+def layer_sizes(inputs: Mapping[str, LinearInput], number: int) -> dict[str, Array]:
+    """Each channel's size, by the linear layer of layer `number` that takes it."""
+    start, end = f"layers.{number}.", ".weight"
+    return {
+        name.removeprefix(start).removesuffix(end): one.rms
+        for name, one in inputs.items()
+        if name.startswith(start)
+    }
+
+
+def smooth_block(block: Block, rms: Mapping[str, Array]) -> Block:
+    """Even out the channels inside one layer; `rms` as of `layer_sizes`."""
     attention, mlp = block.attention, block.mlp
     attention_norms, mlp_norms = block.attention_norms, block.mlp_norms
     if attention_norms.input is not None:
         q, k, v = attention.q, attention.k, attention.v
-        factor = _factors(rms["qkv_proj"], [q, k, v])
-        attention_norms = _scaled_norm(attention_norms, factor)
-        q, k, v = (_taking(layer, factor) for layer in (q, k, v))
+        factor = channel_factors(rms["qkv_proj"], [q, k, v])
+        attention_norms = replace(attention_norms, input=scaled_norm(attention_norms.input, factor))
+        q, k, v = (taking(layer, factor) for layer in (q, k, v))
         attention = replace(attention, q=q, k=k, v=v)
     attention = _smooth_values(attention, rms["o_proj"])
     if mlp_norms.input is not None:
         layers = [mlp.up] if mlp.gate is None else [mlp.gate, mlp.up]
-        factor = _factors(rms["up_proj" if mlp.gate is None else "gate_up_proj"], layers)
-        mlp_norms = _scaled_norm(mlp_norms, factor)
-        gate = None if mlp.gate is None else _taking(mlp.gate, factor)
-        mlp = replace(mlp, gate=gate, up=_taking(mlp.up, factor))
+        factor = channel_factors(rms["up_proj" if mlp.gate is None else "gate_up_proj"], layers)
+        mlp_norms = replace(mlp_norms, input=scaled_norm(mlp_norms.input, factor))
+        gate = None if mlp.gate is None else taking(mlp.gate, factor)
+        mlp = replace(mlp, gate=gate, up=taking(mlp.up, factor))
     if mlp.gate is not None or mlp.activation == "relu":
-        factor = _factors(rms["down_proj"], [mlp.down])
-        mlp = replace(mlp, up=_giving(mlp.up, factor), down=_taking(mlp.down, factor))
+        factor = channel_factors(rms["down_proj"], [mlp.down])
+        mlp = replace(mlp, up=_giving(mlp.up, factor), down=taking(mlp.down, factor))
     return Block(attention, attention_norms, mlp, mlp_norms)
 
 
@@ -95,12 +106,13 @@ def _smooth_values(attention: Attention, rms: Array) -> Attention:
         attention,
         value_scale=np.asarray((1 if scale is None else scale) / factor, np.float32),
         v=_giving(attention.v, factor.reshape(-1)),
-        out=_taking(attention.out, np.repeat(factor, shared, axis=0).reshape(-1)),
+        out=taking(attention.out, np.repeat(factor, shared, axis=0).reshape(-1)),
         past=None if past is None else replace(past, values=past.values / factor[:, None, :]),
     )
 
 
-def _factors(rms: Array, layers: Sequence[Linear]) -> Array:
+def channel_factors(rms: Array, layers: Sequence[Linear]) -> Array:
+    """What to divide each input channel of these layers by; 1 on (geometric) average."""
     weights = np.max([np.abs(layer.weight).max(axis=1) for layer in layers], axis=0)
     return _balance(rms, weights)
 
@@ -114,7 +126,7 @@ def _balance(activations: Array, weights: Array) -> Array:
     return np.asarray(factor / np.exp(np.log(factor).mean()), np.float32)
 
 
-def _taking(layer: Linear, factor: Array) -> Linear:
+def taking(layer: Linear, factor: Array) -> Linear:
     """The layer for inputs that were divided by `factor`."""
     return Linear(layer.weight * factor[:, None], layer.bias)
 
@@ -124,11 +136,10 @@ def _giving(layer: Linear, factor: Array) -> Linear:
     return Linear(layer.weight / factor, None if layer.bias is None else layer.bias / factor)
 
 
-def _scaled_norm(norms: Norms, factor: Array) -> Norms:
-    norm = norms.input
-    assert norm is not None
+def scaled_norm(norm: Norm, factor: Array) -> Norm:
+    """The norm with its output divided by `factor`."""
     shift = None if norm.shift is None else norm.shift / factor
-    return replace(norms, input=replace(norm, scale=norm.scale / factor, shift=shift))
+    return replace(norm, scale=norm.scale / factor, shift=shift)
 
 
 def _hadamard(size: int) -> Array:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgecd.export.activations import Feed, LinearInput, measure_activations
+from edgecd.export.encoder_stack import EncoderStack
 from edgecd.export.quantize import (
     INT4_TREATMENTS,
     WEIGHTS_ONLY,
@@ -20,7 +21,7 @@ from edgecd.export.quantize import (
     quantize,
     rounder,
 )
-from edgecd.export.source import Source
+from edgecd.export.source import Source, fused_graph_of
 from edgecd.export.stack import Past, Stack, join_pasts, split_pasts, with_pasts
 
 if TYPE_CHECKING:
@@ -70,8 +71,6 @@ def _half(source: Source, feeds: Sequence[Feed], weight_bits: int, say: Say) -> 
 
 
 def _int8(source: Source, feeds: Sequence[Feed], weight_bits: int, say: Say) -> Iterator[Candidate]:
-    from edgecd.export.graph import write_graph
-
     say(f"measuring activations on {_texts(feeds)} texts")
     graph, stack, pasts, is_open = source.graph, source.stack, source.pasts, source.is_open
     del source  # every copy of the weights counts
@@ -80,7 +79,7 @@ def _int8(source: Source, feeds: Sequence[Feed], weight_bits: int, say: Say) -> 
         del graph
         gc.collect()  # views of a graph refer to each other
         stack, pasts = _evened_out(stack, pasts, inputs)
-        graph = write_graph(stack, is_open)
+        graph = fused_graph_of(stack, is_open)
     del stack
     gc.collect()
     inputs = measure_activations(graph, feeds)
@@ -112,14 +111,17 @@ def _rounded(
 
 
 def _evened_out(
-    stack: Stack, pasts: Pasts, inputs: Mapping[str, LinearInput]
-) -> tuple[Stack, Pasts]:
+    stack: Stack | EncoderStack, pasts: Pasts, inputs: Mapping[str, LinearInput]
+) -> tuple[Stack | EncoderStack, Pasts]:
     """The weights rewritten so that 8 bits hold the activations, with the same logits.
 
     What rewrites the weights rewrites keys and values, too, so all prefixes go through as one.
     """
+    from edgecd.export.encoder_precondition import smooth_encoder
     from edgecd.export.precondition import smooth, spread
 
+    if isinstance(stack, EncoderStack):
+        return spread(smooth_encoder(stack, inputs)), ()
     if not pasts:
         return spread(smooth(stack, inputs)), ()
     whole = with_pasts(stack, [join_pasts(layer) for layer in zip(*pasts, strict=True)])

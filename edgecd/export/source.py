@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgecd.errors import InputError
+from edgecd.export.encoder_stack import EncoderStack
 from edgecd.export.stack import Past, Stack
 
 if TYPE_CHECKING:
@@ -28,9 +29,23 @@ class Source:
     graph: onnx.ModelProto
     exporter: str
     prefix: tuple[int, ...] = ()
-    stack: Stack | None = None
+    stack: Stack | EncoderStack | None = None
     is_open: bool = False
     pasts: Sequence[Sequence[Past]] = ()
+
+
+def fused_graph_of(stack: Stack | EncoderStack, is_open: bool = False) -> onnx.ModelProto:
+    """The fp32 graph of a described classifier, of either kind.
+
+    Only a decoder's can be open (see `graph.write_graph`). InputError for an activation that the
+    fused graphs do not have.
+    """
+    from edgecd.export.encoder_graph import write_encoder_graph
+    from edgecd.export.graph import write_graph
+
+    if isinstance(stack, EncoderStack):
+        return write_encoder_graph(stack)
+    return write_graph(stack, is_open)
 
 
 def read_source(
@@ -43,20 +58,25 @@ def read_source(
 ) -> Source:
     """The checkpoint's graph by one of `config.EXPORTERS`; `auto` prefers the fused one.
 
-    That one alone can hold a prefix. `fused_for` names the precision that needs it (None: none
-    does): InputError where there is none then, or for a model that does not fit one ONNX file.
+    That one alone can hold a prefix, and only a decoder's. `fused_for` names the precision that
+    needs it (None: none does): InputError where there is none then, or for a model that does not
+    fit one ONNX file.
     """
+    from edgecd.export.encoder_stack import ENCODER_FAMILIES, read_encoder
     from edgecd.export.families import FUSED_FAMILIES, read_stack
-    from edgecd.export.graph import refuse_too_large, write_graph
+    from edgecd.export.graph import refuse_too_large
     from edgecd.export.torch_graph import traced_graph
 
     refuse_too_large(model)
     family = model.config.model_type
-    if exporter == "fused" or (exporter == "auto" and family in FUSED_FAMILIES):
+    if exporter == "fused" or (exporter == "auto" and family in FUSED_FAMILIES | ENCODER_FAMILIES):
         say(f"writing the fused graph of {family}")
         try:
+            if family in ENCODER_FAMILIES:
+                encoder = read_encoder(model)
+                return Source(fused_graph_of(encoder), "fused", stack=encoder)
             stack = read_stack(model, prefix)
-            return Source(write_graph(stack), "fused", tuple(prefix), stack)
+            return Source(fused_graph_of(stack), "fused", tuple(prefix), stack)
         except InputError as bad:
             if exporter == "fused":
                 raise

@@ -35,11 +35,15 @@ class Norm:
 
 @dataclass(frozen=True)
 class Norms:
-    """Where a sublayer normalises: its input, its output, or its sum with the residual."""
+    """Where a sublayer normalises: its input, its output, or its sum with the residual.
+
+    `residual` [width] multiplies the residual, where the weights have been rewritten.
+    """
 
     input: Norm | None = None
     output: Norm | None = None
     total: Norm | None = None
+    residual: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ class Past:
 
 @dataclass(frozen=True)
 class Attention:
-    """Causal attention; `past` is attended to by every token, `window` tokens back at most.
+    """Attention, causal in a decoder; every token sees `past`, and `window` tokens back at most.
 
     `value_scale` [kv_heads, head_size] multiplies values that come from outside, where the weights
     have been rewritten.
@@ -102,7 +106,7 @@ class Mlp:
 
 @dataclass(frozen=True)
 class Block:
-    """One decoder layer."""
+    """One layer."""
 
     attention: Attention
     attention_norms: Norms

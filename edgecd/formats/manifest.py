@@ -10,9 +10,10 @@ from typing import Any
 from edgecd.errors import InputError
 from edgecd.formats import strict
 from edgecd.formats.precision import PRECISIONS
-from edgecd.tasks.prompts import PromptTemplate
+from edgecd.tasks.prompts import FORMS, Form, PromptTemplate
 
 FORMAT = 2
+ENCODER_FORMAT = 3  # its inputs are no prompts, which older readers would make of them
 MANIFEST, MODEL, TOKENIZER, README = "manifest.json", "model.onnx", "tokenizer.json", "README.md"
 CONTEXT = "context.safetensors"
 NEEDED = (MODEL, TOKENIZER)
@@ -53,11 +54,12 @@ class Sample:
 class Manifest:
     """Everything there is to know about a bundle; the keys of `manifest.json`, in its order.
 
-    `labels` is the order of the logits' columns. `prefix_ids` are the tokens that every prompt
-    starts with, whose keys and values the graph holds as constants. `parity` holds the export
-    gate's numbers, `provenance` how the model was made. `language_model` is given where the graph
-    is a language model's, which takes any context made for it (see `context`): the fingerprint of
-    its weights. The task is then that of the context in the bundle.
+    `labels` is the order of the logits' columns. `form` is what the graph reads of an input: the
+    `prompt` of the template, or its fields as a `text` or a `pair`. `prefix_ids` are the tokens
+    that every prompt starts with, whose keys and values the graph holds as constants. `parity`
+    holds the export gate's numbers, `provenance` how the model was made. `language_model` is given
+    where the graph is a language model's, which takes any context made for it (see `context`): the
+    fingerprint of its weights. The task is then that of the context in the bundle.
     """
 
     task: str
@@ -75,29 +77,34 @@ class Manifest:
     samples: tuple[Sample, ...]
     files: Mapping[str, FileRecord] = field(default_factory=dict)
     language_model: str | None = None
-    format: int = FORMAT
+    form: Form = "prompt"
+
+    @property
+    def format(self) -> int:
+        """The oldest format whose readers understand this manifest."""
+        return FORMAT if self.form == "prompt" else ENCODER_FORMAT
 
     @property
     def prompt(self) -> PromptTemplate:
         """The template with its verbalizer; InputError when either is wrong."""
-        return PromptTemplate(self.template, self.verbalizer)
+        return PromptTemplate(self.template, self.verbalizer, self.form)
 
 
 def parse_manifest(raw: Any) -> Manifest:
     """A manifest from its JSON value; every type, size and cross-reference is checked."""
     raw = strict.mapping(raw, "the manifest")
     version = strict.whole(strict.get(raw, "format"), "format", 0, 1 << 31)
-    if version != FORMAT:
+    if version not in (FORMAT, ENCODER_FORMAT):
         raise InputError(
-            f"format {version} is not known here (this version reads {FORMAT}): "
-            "update edgecd, or export the run again"
+            f"format {version} is not known here (this version reads {FORMAT} and "
+            f"{ENCODER_FORMAT}): update edgecd, or export the run again"
         )
+    form = _form(strict.get(raw, "form")) if version == ENCODER_FORMAT else "prompt"
     labels, verbalizer = strict.labels(raw)
     precision = strict.text(strict.get(raw, "precision"), "precision", 32)
     if precision not in PRECISIONS:
         raise InputError(f"precision {precision!r} is not one of {', '.join(PRECISIONS)}")
     manifest = Manifest(
-        format=version,
         task=strict.text(strict.get(raw, "task"), "task", 256),
         labels=labels,
         verbalizer=verbalizer,
@@ -116,6 +123,7 @@ def parse_manifest(raw: Any) -> Manifest:
         ),
         files=_files(strict.get(raw, "files")),
         language_model=_fingerprint(raw.get("language_model")),
+        form=form,
     )
     if (manifest.language_model is None) == (CONTEXT in manifest.files):
         raise InputError(f"files: {CONTEXT} belongs to a language_model, and to nothing else")
@@ -126,9 +134,18 @@ def parse_manifest(raw: Any) -> Manifest:
 
 
 def manifest_json(manifest: Manifest) -> dict[str, Any]:
-    """The manifest as a JSON value, `format` first."""
+    """The manifest as a JSON value, `format` first; the oldest format has no `form`."""
     values = asdict(manifest)
-    return {"format": values.pop("format"), **values}
+    if manifest.format == FORMAT:
+        del values["form"]
+    return {"format": manifest.format, **values}
+
+
+def _form(value: Any) -> Form:
+    for form in FORMS[1:]:
+        if value == form:
+            return form
+    raise InputError(f"form must be {' or '.join(FORMS[1:])}, as encoders read it")
 
 
 def _tensors(value: Any, what: str) -> dict[str, TensorSpec]:

@@ -16,7 +16,7 @@ RUN, HELDOUT = "run.json", "heldout.jsonl"
 
 @dataclass(frozen=True)
 class RunTask:
-    """What a student was trained on: its prompt, in at most `max_length` tokens."""
+    """What a student was trained on: its prompt, or fields, in at most `max_length` tokens."""
 
     name: str
     prompt: PromptTemplate
@@ -43,7 +43,8 @@ class Run:
         """The student's task; InputError for a run that trained none."""
         try:
             task = self.values["task"]
-            prompt = PromptTemplate(task["template"], dict(task["labels"]))
+            form = task.get("form", "prompt")
+            prompt = PromptTemplate(task["template"], dict(task["labels"]), form)
             return RunTask(str(task["name"]), prompt, int(self.values["max_length"]))
         except (KeyError, TypeError, ValueError) as bad:
             raise InputError(

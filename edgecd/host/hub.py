@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from edgecd.errors import InputError, require
@@ -37,19 +35,6 @@ def resolve_dataset(name: str) -> str:
         lambda api: api.dataset_info(name, timeout=TIMEOUT_S),
         "write a task file whose [data] names local .jsonl, .csv, .tsv or .parquet files",
     )
-
-
-def cached_file(model: str, path: str) -> Path | None:
-    """A file of a hub's model, where this machine has it already; None otherwise."""
-    if importlib.util.find_spec("huggingface_hub") is None:
-        return None
-    from huggingface_hub import errors, try_to_load_from_cache
-
-    try:
-        found = try_to_load_from_cache(model, path)
-    except errors.HFValidationError:  # no hub's id at all
-        return None
-    return Path(found) if isinstance(found, str) else None
 
 
 def resolve_file(dataset: str, path: str) -> str:

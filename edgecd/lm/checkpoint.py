@@ -15,6 +15,7 @@ from transformers.utils import logging
 
 from edgecd.errors import InputError
 from edgecd.formats.manifest import TOKENIZER
+from edgecd.lm.encoders import is_encoder
 from edgecd.lm.rows import ROWS, classifier_logits
 from edgecd.tasks.answerer import Fields
 from edgecd.tasks.encoding import Encoded, encode_prompt
@@ -45,13 +46,12 @@ class Checkpoint:
         return self.template.labels
 
     def encode(self, inputs: Sequence[Fields]) -> list[Encoded]:
-        """Token ids of the whole prompts; InputError for an input that lacks a field."""
+        """Token ids of the whole inputs; InputError for an input that lacks a field."""
         return [encode_prompt(self.tokenizer, self.template, x, self.max_length) for x in inputs]
 
     def logits(self, inputs: Sequence[Fields]) -> NDArray[np.float32]:
         """The classifier's logits, float32 [inputs, labels]; errors as from `encode`."""
-        prompts = [one.ids for one in self.encode(inputs)]
-        return classifier_logits(self.model, prompts, self.rows, self.tokens)
+        return classifier_logits(self.model, self.encode(inputs), self.rows, self.tokens)
 
 
 def load_checkpoint(
@@ -78,7 +78,8 @@ def open_checkpoint(
 ) -> Checkpoint:
     """A checkpoint with its own tokenizer, in float32 on `device`.
 
-    Raises InputError as `load_checkpoint`, and for labels that are not the template's.
+    An encoder reads the template's fields alone. Raises InputError as `load_checkpoint`, and for
+    labels that are not the template's.
     """
     from tokenizers import Tokenizer
 
@@ -90,6 +91,8 @@ def open_checkpoint(
             f"{folder}: its labels are {', '.join(map(str, labels))}, and the task's "
             f"{', '.join(template.labels)}: give the task that it was trained for"
         )
+    if is_encoder(model.config):
+        template = template.without_pattern
     moved: Any = model
     tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
     return Checkpoint(moved.to(device), tokenizer, template, max_length)

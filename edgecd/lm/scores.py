@@ -97,13 +97,6 @@ def score_examples(
     return LabelScores(tuple(example.id for example in examples), table, mark), shortened
 
 
-def average(draws: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Log of the mean probability over several demonstration draws."""
-    stacked = np.stack(draws)
-    mean: NDArray[np.float32] = np.log(np.exp(stacked).mean(axis=0))
-    return mean
-
-
 def _read_lines(path: Path, labels: int) -> dict[str, tuple[str, list[float]]]:
     """Scores that were already written; a last line cut off by a kill is removed."""
     known: dict[str, tuple[str, list[float]]] = {}

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgecd.formats.bundle import read_manifest
 from edgecd.formats.card import flat
-from edgecd.formats.manifest import MANIFEST
+from edgecd.formats.manifest import MANIFEST, manifest_json
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -21,7 +20,7 @@ def describe(path: str | Path) -> dict[str, Any]:
     """The facts of a bundle as one JSON object; InputError when it is not a bundle."""
     folder = Path(path)
     manifest = read_manifest(folder)
-    facts = asdict(manifest)
+    facts = manifest_json(manifest)
     samples = facts.pop("samples")
     return {
         "bundle": str(folder),

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from edgecd.errors import InputError
 from edgecd.formats.bundle import check_files, read_manifest
 from edgecd.formats.context import Context, read_context, refuse_other_model
-from edgecd.formats.contract import HEAD, INPUTS, LOGITS, PAST
+from edgecd.formats.contract import HEAD, LOGITS, PAST
 from edgecd.formats.manifest import CONTEXT, LOADED, MODEL, TOKENIZER, Manifest
 from edgecd.formats.precision import PRECISIONS
-from edgecd.runtime.session import check_signature, first_line, open_session
-from edgecd.tasks.batching import batches, padded
+from edgecd.runtime.session import check_signature, first_line, graph_inputs, open_session
+from edgecd.tasks.batching import batches
 from edgecd.tasks.encoding import Encoded, encode_prompt
 from edgecd.tasks.prompts import value_of
 
@@ -172,21 +172,22 @@ class Predictor:
         An answer does not depend on what else is in the list, but for fp32's rounding.
         """
         logits = np.zeros((len(encoded), len(self.labels)), np.float32)
-        prompts = [self._checked(one.ids) for one in encoded]
-        rows = PRECISIONS[self.manifest.precision].batch_rows
-        for places in batches([len(ids) for ids in prompts], rows):
-            ids, mask = padded([prompts[place] for place in places], self.manifest.pad_token_id)
+        for one in encoded:
+            self._check(one.ids)
+        manifest = self.manifest
+        rows = PRECISIONS[manifest.precision].batch_rows
+        for places in batches([len(one.ids) for one in encoded], rows):
+            some = [encoded[place] for place in places]
+            feed = graph_inputs(some, manifest.pad_token_id, manifest.inputs)
             try:
-                (scores,) = self.session.run(
-                    [LOGITS], {**dict(zip(INPUTS, (ids, mask), strict=True)), **self._constants}
-                )
+                (scores,) = self.session.run([LOGITS], {**feed, **self._constants})
             except Exception as bad:  # onnxruntime's own exceptions share no base class
                 raise InputError(f"onnxruntime cannot run the graph: {first_line(bad)}") from None
             logits[places] = scores
         return logits - self._calibration if self._calibration.size else logits
 
-    def _checked(self, ids: list[int]) -> list[int]:
-        """A prompt that begins as the graph takes for granted, and goes on."""
+    def _check(self, ids: list[int]) -> None:
+        """InputError unless a prompt begins as the graph takes for granted, and goes on."""
         prefix = self.manifest.prefix_ids
         if tuple(ids[: len(prefix)]) != prefix:
             raise InputError(
@@ -196,7 +197,6 @@ class Predictor:
             )
         if len(ids) == len(prefix):
             raise InputError("the input is empty: there is nothing to classify")
-        return ids
 
 
 def _for_context(manifest: Manifest, context: Context) -> Manifest:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgecd.errors import CheckFailed, InputError, require
-from edgecd.formats.contract import HEAD, INPUTS, LOGITS, PAST
+from edgecd.formats.contract import HEAD, INPUTS, LOGITS, PAST, SEGMENTS
 from edgecd.formats.manifest import Manifest, TensorSpec
 from edgecd.host.machine import instruction_sets, int8_saturates
 from edgecd.runtime.config import PROVIDERS
+from edgecd.tasks.batching import padded
+from edgecd.tasks.encoding import Encoded
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from onnxruntime import InferenceSession
 
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
@@ -61,6 +65,20 @@ def signature(session: InferenceSession) -> tuple[dict[str, TensorSpec], dict[st
     return _specs(session.get_inputs()), _specs(session.get_outputs())
 
 
+def graph_inputs(
+    encoded: Sequence[Encoded], pad_token_id: int, names: Collection[str]
+) -> dict[str, NDArray[np.int64]]:
+    """One batch of inputs as a graph takes it, int64 [inputs, longest] each, by name.
+
+    SEGMENTS is among them where the graph's `names` have it: all of the first segment, where the
+    tokenizer does not tell texts apart.
+    """
+    feed = dict(zip(INPUTS, padded([one.ids for one in encoded], pad_token_id), strict=True))
+    if SEGMENTS in names:
+        feed[SEGMENTS], _ = padded([one.type_ids or [0] * len(one.ids) for one in encoded], 0)
+    return feed
+
+
 def check_signature(session: InferenceSession, manifest: Manifest) -> None:
     """Raise CheckFailed when the graph is not what the manifest says, or not a classifier."""
     inputs, outputs = signature(session)
@@ -74,6 +92,8 @@ def check_signature(session: InferenceSession, manifest: Manifest) -> None:
     wanted = dict.fromkeys(INPUTS, "int64")
     if is_open:
         wanted |= dict.fromkeys((PAST, HEAD), "float32")
+    elif SEGMENTS in inputs:
+        wanted[SEGMENTS] = "int64"
     if set(inputs) != set(wanted) or LOGITS not in outputs:
         raise CheckFailed(
             f"the graph takes {', '.join(inputs)} and gives {', '.join(outputs)}: "

@@ -57,9 +57,9 @@ def _score(cell: Cell, config: TrainConfig, folder: Path) -> CellResult:
     from edgecd.lm.models import pick_device
     from edgecd.tasks.task import load_task
     from edgecd.training.account import Account
-    from edgecd.training.distil import score_all
     from edgecd.training.examples import choose_examples
     from edgecd.training.run import Session
+    from edgecd.training.targets import score_all
 
     task = load_task(config.task, config.pattern)
     device = pick_device(config.device)
@@ -165,7 +165,7 @@ def _prompted_scores(
     """
     from edgecd.lm.scores import score_examples
     from edgecd.tasks.task import Example
-    from edgecd.training.distil import SCORING_BATCH
+    from edgecd.training.targets import SCORING_BATCH
 
     scores, _ = score_examples(
         scorer,

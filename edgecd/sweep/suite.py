@@ -22,7 +22,17 @@ MODELS = ("teacher", "student")
 _SAID_ELSEWHERE = {"task", "teacher", "student", "method", "adapter", "head", "shots", "seed"}
 _TRAIN_KEYS = {f.name for f in dataclasses.fields(TrainConfig)} - _SAID_ELSEWHERE - {"scores"}
 # What a teacher's scores depend on, besides task, teacher, shots and seed.
-_SCORING_KEYS = ("pattern", "context_draws", "transfer", "heldout", "max_length", "device", "dtype")
+_SCORING_KEYS = (
+    "pattern",
+    "context_shots",
+    "context_draws",
+    "draws_per_text",
+    "transfer",
+    "heldout",
+    "max_length",
+    "device",
+    "dtype",
+)
 _COST = ("zero-shot", "icl-student", "icl-teacher", "scores")
 
 

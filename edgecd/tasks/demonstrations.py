@@ -109,6 +109,52 @@ def draw_demonstrations(
     return Demonstrations(tuple(chosen))
 
 
+def draw_contexts(
+    labelled: Demonstrations, labels: Sequence[str], size: int, count: int, seed: int
+) -> tuple[Demonstrations, ...]:
+    """`count` contexts of `size` demonstrations each, drawn from the same labelled examples.
+
+    The first one keeps their order where it shows all of them. Every other one is a subset, as
+    evenly over the labels as it goes, in an order of its own; each example comes in as many
+    contexts as any other of its label, give or take one. Seeded.
+    """
+    if size >= len(labelled):
+        size = len(labelled)
+    chance = random.Random(f"edgecd contexts {seed}")
+    decks = {label: _Deck([e for e in labelled if e.label == label], chance) for label in labels}
+    contexts = [labelled] if size == len(labelled) else []
+    while len(contexts) < count:
+        order = sorted(labels, key=lambda label: (decks[label].dealt, chance.random()))
+        shares = {label: size // len(order) for label in order}
+        for label in order[: size % len(order)]:
+            shares[label] += 1
+        chosen = [example for label in labels for example in decks[label].deal(shares[label])]
+        chance.shuffle(chosen)
+        contexts.append(Demonstrations(tuple(chosen)))
+    return tuple(contexts[:count])
+
+
+class _Deck:
+    """The labelled examples of one label, dealt in turn; no example twice in one hand."""
+
+    def __init__(self, examples: Sequence[Example], chance: random.Random) -> None:
+        self._examples = list(examples)
+        self._chance = chance
+        self._waiting: list[Example] = []
+        self.dealt = 0
+
+    def deal(self, count: int) -> list[Example]:
+        hand: list[Example] = []
+        count = min(count, len(self._examples))
+        while len(hand) < count:
+            if not self._waiting:
+                self._waiting = [e for e in self._examples if e not in hand]
+                self._chance.shuffle(self._waiting)
+            hand.append(self._waiting.pop())
+        self.dealt += count
+        return hand
+
+
 def calibration_inputs(
     train: Sequence[Example], shown: Iterable[Example], seed: int
 ) -> tuple[Mapping[str, str], ...]:
@@ -134,27 +180,19 @@ def read_demonstrations(folder: Path) -> Demonstrations | None:
 
     Raises InputError, naming the line, for a file that is not what a run writes.
     """
-    kept = _kept(folder)
-    # A run may average several draws; one prompt has one.
-    return None if kept is None else Demonstrations(tuple(one for draw, one in kept if draw == 0))
+    draws = _read_draws(folder)
+    return None if draws is None else Demonstrations(tuple(one for draw, one in draws if draw == 0))
 
 
 def read_labelled(folder: Path) -> Demonstrations | None:
-    """Every labelled example of all draws kept in a run folder, once; None when there is none.
-
-    Raises InputError as `read_demonstrations`.
-    """
-    kept = _kept(folder)
-    if kept is None:
-        return None
-    once: dict[str, Example] = {}
-    for _, example in kept:
-        once.setdefault(json.dumps(example.fields, sort_keys=True), example)
-    return Demonstrations(tuple(once.values()))
+    """Every labelled example that a run used, each once; see `read_demonstrations`."""
+    draws = _read_draws(folder)
+    return (
+        None if draws is None else Demonstrations(tuple({one.id: one for _, one in draws}.values()))
+    )
 
 
-def _kept(folder: Path) -> list[tuple[int, Example]] | None:
-    """(draw, example) of each line of a run folder's file; None without it."""
+def _read_draws(folder: Path) -> list[tuple[int, Example]] | None:
     path = folder / DEMONSTRATIONS
     if not path.is_file():
         return None
@@ -163,8 +201,8 @@ def _kept(folder: Path) -> list[tuple[int, Example]] | None:
         fields, label = row.values.get("fields"), row.values.get("label")
         if not isinstance(fields, dict) or not isinstance(label, str):
             raise InputError(f"{row.where}: not a demonstration (it needs fields and a label)")
-        example = Example(str(row.values.get("id", row.number)), fields, label)
-        kept.append((row.values.get("draw", 0), example))
+        draw = row.values.get("draw", 0)  # a run has several contexts; one prompt has one
+        kept.append((draw, Example(str(row.values.get("id", row.number)), fields, label)))
     return kept
 
 

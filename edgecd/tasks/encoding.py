@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from edgecd.errors import InputError
@@ -20,10 +20,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Encoded:
-    """Token ids of one prompt, and whether a field had to be shortened to fit."""
+    """Token ids of one input, and whether a field had to be shortened to fit.
+
+    `type_ids` tells an encoder's texts apart, 0 and 1, one for each token; None of a prompt.
+    """
 
     ids: list[int]
     shortened: bool
+    type_ids: list[int] | None = None
 
 
 def token_ids(tokenizer: Tokenizer, text: str, special: bool) -> list[int]:
@@ -39,27 +43,31 @@ def encode_prompt(
     max_length: int,
     after_context: bool = False,
 ) -> Encoded:
-    """Encode one input, shortening its longest fields from their ends until it fits.
+    """Encode one input in the template's form, shortening its longest fields until it fits.
 
-    `after_context` is for a query that continues demonstrations: it starts with their separator
-    and has no start token. The pattern itself is never cut: the label's word must still follow
-    its tail. Raises InputError when a field is missing, or when the pattern alone is over
-    `max_length` tokens.
+    Fields are cut at their ends. `after_context` is for a query that continues demonstrations: it
+    starts with their separator and has no start token. The pattern itself is never cut: the label's
+    word must still follow its tail. Raises InputError when a field is missing, or when what stands
+    around the fields is over `max_length` tokens.
     """
 
-    def encode(values: Mapping[str, str]) -> list[int]:
+    def encode(values: Mapping[str, str]) -> Encoded:
+        if template.form != "prompt":
+            return _segments(tokenizer, template, values)
         before = SEPARATOR if after_context else ""
-        return token_ids(tokenizer, before + template.render(values), special=not after_context)
+        text = before + template.render(values)
+        return Encoded(token_ids(tokenizer, text, special=not after_context), False)
 
-    ids = encode(fields)
-    if len(ids) <= max_length:
-        return Encoded(ids, False)
+    whole = encode(fields)
+    if len(whole.ids) <= max_length:
+        return whole
     spans = {
         name: tokenizer.encode(value_of(fields, name), add_special_tokens=False).offsets
         for name in template.fields
     }
     lengths = [len(spans[name]) for name in template.fields]
-    level = _level(lengths, max_length - (len(ids) - sum(lengths)))
+    around = len(whole.ids) - sum(lengths)
+    level = _level(lengths, max_length - around)
     while level >= 0:
         cut = {
             name: fields[name][: spans[name][level - 1][1] if level else 0]
@@ -67,14 +75,23 @@ def encode_prompt(
             else fields[name]
             for name in template.fields
         }
-        ids = encode(cut)
-        if len(ids) <= max_length:
-            return Encoded(ids, True)
+        short = encode(cut)
+        if len(short.ids) <= max_length:
+            return replace(short, shortened=True)
         level -= 1  # tokens merge differently at the cut; rarely more than once
     raise InputError(
-        f"the template alone has {len(ids)} tokens, more than max_length {max_length}: "
+        f"the template alone has {around} tokens, more than max_length {max_length}: "
         "raise --max-length or shorten the template"
     )
+
+
+def _segments(tokenizer: Tokenizer, template: PromptTemplate, fields: Mapping[str, str]) -> Encoded:
+    """What an encoder reads, with its own special tokens, which no text can hold."""
+    if not tokenizer.encode_special_tokens:
+        tokenizer.encode_special_tokens = True  # "[SEP]" in a user's text is text
+    first, second = template.segments(fields)
+    found = tokenizer.encode(first) if second is None else tokenizer.encode(first, second)
+    return Encoded(found.ids, False, found.type_ids)
 
 
 def demonstration_ids(tokenizer: Tokenizer, texts: Sequence[str], limit: int) -> list[int]:

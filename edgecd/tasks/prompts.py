@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import string
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from edgecd.errors import InputError
 
 # Demonstrations are separated by a blank line (Mosbach et al., arXiv 2305.16938).
 SEPARATOR = "\n\n"
+Form = Literal["prompt", "text", "pair"]
+FORMS: tuple[Form, ...] = ("prompt", "text", "pair")
 
 
 @dataclass(frozen=True)
 class PromptTemplate:
-    """A pattern with `{field}` places, and its verbalizer (label -> the word that follows it)."""
+    """A pattern with `{field}` places, and its verbalizer (label -> the word that follows it).
+
+    `form` says what a model reads of an input: the whole `prompt`, or, as encoders do, the fields
+    alone, as one `text` or as a `pair` (the first field, then all others).
+    """
 
     text: str
     verbalizer: Mapping[str, str]
+    form: Form = "prompt"
 
     def __post_init__(self) -> None:
         parse(self.text)
@@ -47,6 +55,16 @@ class PromptTemplate:
         """The literal text after the last place: what the label's word follows."""
         literal, field = parse(self.text)[-1]
         return literal if field is None else ""
+
+    @property
+    def without_pattern(self) -> PromptTemplate:
+        """The same fields and labels for a model that reads a text or a pair of texts."""
+        return replace(self, form="text" if len(self.fields) == 1 else "pair")
+
+    def segments(self, fields: Mapping[str, str]) -> tuple[str, str | None]:
+        """The texts that an encoder reads; InputError when a field is missing."""
+        first, *others = (value_of(fields, name) for name in self.fields)
+        return first, "\n".join(others) if others else None
 
     def render(self, fields: Mapping[str, str]) -> str:
         """The prompt of one input, without its answer; InputError when a field is missing."""

@@ -15,8 +15,19 @@ from edgecd.tasks.readers import DataRow, read_rows
 
 BUILTIN_FOLDER = Path(__file__).parent / "builtin"
 SPLITS = ("train", "validation", "test")
+UNLABELLED = "unlabelled"
 _TOP_KEYS = {"name", "template", "labels", "data", "description"}
-_DATA_KEYS = {*SPLITS, "hub", "config", "generator", "label_map", "fields", "label_column", "group"}
+_DATA_KEYS = {
+    *SPLITS,
+    UNLABELLED,
+    "hub",
+    "config",
+    "generator",
+    "label_map",
+    "fields",
+    "label_column",
+    "group",
+}
 GROUP_COLUMN = "heuristic"  # as HANS names it
 
 
@@ -122,7 +133,7 @@ def parse_task(table: Mapping[str, Any], path: Path) -> Task:
                 f"{where}: [data.label_map] maps {given!r} to {mapped!r}, which is not one of "
                 f"{', '.join(labels)}"
             )
-    splits = {split: str(data[split]) for split in SPLITS if split in data}
+    splits = {split: str(data[split]) for split in (*SPLITS, UNLABELLED) if split in data}
     if not splits:
         raise InputError(f"{where}: [data] names no split (train, validation or test)")
     remote = "hub" in data or "generator" in data
@@ -150,6 +161,7 @@ def parse_task(table: Mapping[str, Any], path: Path) -> Task:
 def read_split(task: Task, split: str, limit: int | None = None) -> Split:
     """Read one split, map its labels, drop and count rows whose label is not the task's.
 
+    Of the split `unlabelled` no label is read, and its ids are its own.
     Raises InputError, naming file and line, for a malformed row, a missing or empty field, an
     unknown label, or an id that occurs twice.
     """
@@ -166,14 +178,15 @@ def read_split(task: Task, split: str, limit: int | None = None) -> Split:
     dropped: dict[str, int] = {}
     seen: dict[str, str] = {}
     for row in rows:
-        label = _label_of(task, row)
+        label = None if split == UNLABELLED else _label_of(task, row)
         if label is not None and label not in task.labels:
             _refuse_misspelt(task, label, row.where)
             dropped[label] = dropped.get(label, 0) + 1
             continue
         group = row.values.get(task.group_column)
+        name = _id_of(row, split)
         example = Example(
-            _id_of(row, split),
+            name if split != UNLABELLED else f"{UNLABELLED}/{name}",
             _fields_of(task, row),
             label,
             None if group is None else str(group),

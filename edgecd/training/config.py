@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgecd.config import MACHINE, METHOD, MODELS, TRAINING, check_options, option
 from edgecd.errors import InputError
@@ -31,7 +31,12 @@ class TrainConfig:
     method: str = option(
         "cd", group=METHOD, choices=("cd", "pbft"), help="What trains, and on what."
     )
-    adapter: str = option("lora", group=METHOD, choices=ADAPTERS, help="Which weights train.")
+    adapter: str | None = option(
+        None,
+        group=METHOD,
+        choices=ADAPTERS,
+        help="Which weights train (decoders: lora, encoders: full).",
+    )
     head: str = option(
         "labels",
         group=METHOD,
@@ -41,9 +46,15 @@ class TrainConfig:
     pattern: str | None = option(
         None, group=MODELS, help="NLI pattern: minimal, gpt-3 or eval-harness."
     )
-    shots: int = option(16, group=METHOD, low=0, high=MANY, help="Demonstrations in the context.")
+    shots: int = option(16, group=METHOD, low=0, high=MANY, help="Labelled examples to show.")
+    context_shots: int | None = option(
+        None, group=METHOD, low=1, high=MANY, help="Of these in one context (all)."
+    )
     context_draws: int = option(
-        1, group=METHOD, low=1, high=MANY, help="Demonstration sets to average the teacher over."
+        8, group=METHOD, low=1, high=MANY, help="Subsets and orders of them that are shown."
+    )
+    draws_per_text: int = option(
+        1, group=METHOD, low=1, high=MANY, help="Contexts that each input is scored after."
     )
     calibrate: bool = option(
         True, group=METHOD, help="Take each label's mean off the teacher's scores."
@@ -60,16 +71,22 @@ class TrainConfig:
         group=TRAINING,
         low=1e-9,
         high=1e6,
-        help="Passes over the examples (1; few-shot pbft: 40).",
+        help="Passes over the examples (1; encoders: 5; few-shot pbft: 40).",
     )
     lr: float | None = option(
         None,
         group=TRAINING,
         low=1e-9,
         high=1e6,
-        help="Peak learning rate (cd, pbft: by adapter).",
+        help="Peak learning rate (by adapter, and by an encoder's width).",
     )
-    batch_size: int = option(8, group=TRAINING, low=1, high=MANY, help="Examples in a step.")
+    batch_size: int | None = option(
+        None,
+        group=TRAINING,
+        low=1,
+        high=MANY,
+        help="Examples in a step (cd, pbft: 8, encoders 16).",
+    )
     lora_rank: int = option(16, group=METHOD, low=1, high=MANY, help="Rank of LoRA.")
     max_length: int = option(256, group=TRAINING, low=8, high=2**20, help="Tokens of an input.")
     patience: int = option(
@@ -94,16 +111,26 @@ class TrainConfig:
                 "leave --head out, or choose --method pbft"
             )
 
-    @property
-    def resolved_epochs(self) -> float:
-        """Passes over the training examples; the literature's 40 for few-shot PBFT."""
-        if self.epochs is not None:
-            return self.epochs
-        return 40.0 if self.method == "pbft" and not self.use_labels else 1.0
 
-    @property
-    def resolved_lr(self) -> float:
-        """Peak learning rate: what was asked, else 1e-3 for lora and bitfit, 2e-5 for full."""
-        if self.lr is not None:
-            return self.lr
-        return {"lora": 1e-3, "bitfit": 1e-3, "full": 2e-5}[self.adapter]
+def settled(config: TrainConfig, encoder_width: int | None) -> TrainConfig:
+    """The same with every choice made that its method, adapter and student decide.
+
+    `encoder_width` is that of an encoder's states, None for a decoder. PBFT's epochs are the
+    literature's for few examples. Wide encoders want smaller steps than the 384 of MiniLM.
+    """
+    adapter = config.adapter or ("lora" if encoder_width is None else "full")
+    lr = {"lora": 1e-3, "bitfit": 1e-3, "full": 2e-5}[adapter]
+    epochs, batch_size = 1.0, 8
+    if encoder_width is not None:
+        epochs, batch_size = 5.0, 16
+        if adapter == "full":
+            lr = 3e-4 * min(1.0, (384 / encoder_width) ** 2)
+    if config.method == "pbft" and not config.use_labels:
+        epochs = 40.0
+    return replace(
+        config,
+        adapter=adapter,
+        epochs=config.epochs or epochs,
+        lr=config.lr or lr,
+        batch_size=config.batch_size or batch_size,
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import gc
 import shutil
 import time
@@ -23,16 +22,13 @@ from edgecd.lm.checkpoint import Checkpoint
 from edgecd.lm.fold import fold
 from edgecd.lm.models import (
     check_words,
-    find_model,
-    load_language_model,
     pick_device,
     pick_dtype,
 )
-from edgecd.lm.scorer import DeferredScorer
-from edgecd.lm.scores import average, score_examples
 from edgecd.tasks import metrics
 from edgecd.tasks.answerer import Answerer
 from edgecd.tasks.encoding import encode_prompt, label_token_ids
+from edgecd.tasks.prompts import PromptTemplate
 from edgecd.tasks.task import Example, load_task
 from edgecd.training.account import Account
 from edgecd.training.config import TrainConfig
@@ -51,13 +47,12 @@ from edgecd.training.run import Reporter, Session
 from edgecd.training.state import saved_step
 from edgecd.training.student import (
     add_adapter,
-    add_start,
     check_student,
+    load_student,
     merge,
     save_checkpoint,
 )
-
-SCORING_BATCH = {"cpu": 8, "cuda": 64}
+from edgecd.training.targets import Targets, score_all
 
 
 @dataclass(frozen=True)
@@ -69,20 +64,11 @@ class TrainedStudent:
 
     model: Any
     tokenizer: Any
+    template: PromptTemplate
     outcome: Outcome
     trainable: int
     loaded_bytes: tuple[int | None, int | None]
     metrics: HeldOutMetrics
-
-
-@dataclass(frozen=True)
-class Targets:
-    """The teacher's label log-probabilities [examples, labels] for each role, by id."""
-
-    by_id: dict[str, NDArray[np.float32]]
-    heldout: NDArray[np.float32]
-    heldout_uncalibrated: NDArray[np.float32]
-    fingerprints: tuple[str, ...]
 
 
 def train(
@@ -96,7 +82,7 @@ def train(
     began = time.monotonic()
     task = load_task(config.task, config.pattern)
     device = pick_device(config.device)
-    check_student(config.student, task.template, config.adapter)
+    config = check_student(config, task.template)
     if config.method == "cd":
         check_words(config.teacher, task.template)
     examples = choose_examples(task, config, reporter.say)
@@ -113,9 +99,7 @@ def train(
     save_checkpoint(trained.model, trained.tokenizer, out / "checkpoint")
     scoring, training = account.phase_cost("scoring"), account.phase_cost("training")
     record = StudentRecord(
-        task=TaskRecord.of(task),
-        epochs=config.resolved_epochs,
-        lr=config.resolved_lr,
+        task=TaskRecord.of(task, trained.template),
         fingerprints=examples.fingerprints(targets.fingerprints if targets else ()),
         examples=examples.counts,
         metrics=trained.metrics,
@@ -133,78 +117,29 @@ def train(
     return run
 
 
-def score_all(session: Session, examples: Examples) -> Targets:
-    """Score every role under every demonstration draw; the teacher is loaded if scores are missing.
-
-    Its time and memory are the phase `scoring` of the account, which is not there when every
-    score was cached.
-    """
-    config, device, account = session.config, session.device, session.account
-    files = find_model(config.teacher, device, pick_dtype(config.dtype, device))
-    scorer = DeferredScorer(files, session.task.template)
-    folder = Path(config.scores) if config.scores else session.out / "scores"
-    folder.mkdir(parents=True, exist_ok=True)
-    # Ids are unique within a split only: held-out ones get a mark of their own.
-    held = [dataclasses.replace(e, id=f"heldout/{e.id}") for e in examples.heldout]
-    everything = (*examples.transfer, *examples.monitor, *held)
-    split_at = len(examples.transfer) + len(examples.monitor)
-    calibrated, plain, marks = [], [], []
-    with account.phase("scoring", counts=lambda: scorer.is_loaded):
-        for number, shots in enumerate(examples.draws, start=1):
-            scores, shortened = score_examples(
-                scorer,
-                shots,
-                everything,
-                config.max_length,
-                folder,
-                SCORING_BATCH[device.type],
-                session.progress(f"teacher scores ({number}/{len(examples.draws)})"),
-            )
-            if shortened and number == 1:
-                session.reporter.say(
-                    f"{shortened} of {len(everything)} inputs were shortened to fit"
-                )
-            table = scores.log_probabilities
-            plain.append(table)
-            if config.calibrate:
-                head_start = metrics.label_calibration(table[:split_at])
-                table = metrics.calibrate_labels(table, head_start).astype(np.float32)
-            calibrated.append(table)
-            marks.append(scores.fingerprint)
-    table = average(calibrated)
-    by_id = {
-        example.id: row
-        for example, row in zip(everything[:split_at], table[:split_at], strict=True)
-    }
-    return Targets(by_id, table[split_at:], average(plain)[split_at:], tuple(marks))
-
-
 def train_student(session: Session, examples: Examples, targets: Targets | None) -> TrainedStudent:
     """Fold, adapt, train, merge and evaluate; with `head = "vocabulary"` fold last, as others do.
 
     The training alone is the phase `training` of the account.
     """
     task, config, device, out = session.task, session.config, session.device, session.out
-    lm = load_language_model(config.student, device, torch.float32)
+    assert config.epochs and config.lr and config.batch_size  # `settled` saw to it
+    student = load_student(config.student, task.template, device, config.seed)
+    lm, template = student.base, student.template
     over_vocabulary = config.head == "vocabulary"
-    classifier = fold(lm, task.template)
-    add_start(lm)
-    pad_id = classifier.config.pad_token_id
     tokenizer = lm.text_tokenizer
-    label_tokens = tuple(label_token_ids(tokenizer, task.template, lm.name).values())
+    label_tokens = label_token_ids(tokenizer, template, lm.name) if over_vocabulary else {}
     gc.collect()  # of the teacher, too
     gpu = torch.cuda.memory_allocated() if device.type == "cuda" else None
     loaded_bytes = (rss_bytes(), gpu)
 
-    def ids(example: Example) -> list[int]:
-        return encode_prompt(tokenizer, task.template, example.fields, config.max_length).ids
-
     def item(example: Example, label_is_known: bool) -> Item:
+        encoded = encode_prompt(tokenizer, template, example.fields, config.max_length)
         target = targets.by_id.get(example.id) if targets else None
         label = task.labels.index(str(example.label)) if label_is_known else None
-        return Item(ids(example), None if target is None else target.tolist(), label)
+        return Item(encoded, None if target is None else target.tolist(), label)
 
-    shots = [item(example, True) for draw in examples.draws for example in draw]
+    shots = [item(example, True) for example in examples.labelled]
     transfer: list[Item] = []
     if config.method == "cd" or config.use_labels:
         transfer = [
@@ -218,38 +153,38 @@ def train_student(session: Session, examples: Examples, targets: Targets | None)
         items = [entry for entry in items if entry.label is not None]
     monitor = [item(example, False) for example in examples.monitor] if targets else []
     torch.manual_seed(config.seed)  # LoRA starts from random matrices
-    untrained = lm.model if over_vocabulary else classifier
-    training = add_adapter(untrained, config.adapter, config.lora_rank)
+    untrained = lm.model if over_vocabulary else student.classifier
+    training = add_adapter(untrained, str(config.adapter), config.lora_rank)
     trainable = sum(p.numel() for p in training.parameters() if p.requires_grad)
     session.reporter.say(
         f"student: {trainable:,} of {sum(p.numel() for p in training.parameters()):,} parameters "
         f"train ({config.adapter}) on {len(items)} examples"
     )
     schedule = Schedule(
-        epochs=config.resolved_epochs,
-        lr=config.resolved_lr,
+        epochs=config.epochs,
+        lr=config.lr,
         batch_size=config.batch_size,
         alpha=config.alpha if config.method == "cd" else 0.0,
         temperature=config.temperature,
         patience=config.patience,
         seed=config.seed,
         autocast=pick_dtype(config.dtype, device) == torch.bfloat16,
-        label_tokens=label_tokens if over_vocabulary else (),
+        label_tokens=tuple(label_tokens.values()),
     )
     forget_lost_steps(out, {"": saved_step(out / "state")})
     with open_log(out) as log:
         progress = session.progress("training")
         with session.account.phase("training"):
-            outcome = fit(training, items, monitor, schedule, pad_id, out / "state", log, progress)
+            outcome = fit(training, items, monitor, schedule, out / "state", log, progress)
         if config.adapter == "lora":
             training.save_pretrained(out / "adapter")
         model = merge(training)
         if over_vocabulary:
-            model = fold(replace(lm, model=model), task.template)
-        answerer = Checkpoint(model, tokenizer, task.template, config.max_length)
+            model = fold(replace(lm, model=model), template)
+        answerer = Checkpoint(model, tokenizer, template, config.max_length)
         found = held_out_metrics(answerer, examples.heldout, targets)
         log({"step": outcome.steps, "heldout": to_json(found)})
-    return TrainedStudent(model, lm.tokenizer, outcome, trainable, loaded_bytes, found)
+    return TrainedStudent(model, lm.tokenizer, template, outcome, trainable, loaded_bytes, found)
 
 
 def held_out_metrics(

@@ -12,12 +12,13 @@ from edgecd.files import fingerprint
 from edgecd.formats.run import HELDOUT
 from edgecd.tasks.demonstrations import (
     Demonstrations,
+    draw_contexts,
     draw_demonstrations,
     example_line,
     write_demonstrations,
     write_lines,
 )
-from edgecd.tasks.task import Example, Task, read_split
+from edgecd.tasks.task import UNLABELLED, Example, Task, read_split
 from edgecd.training.config import TrainConfig
 from edgecd.training.record import Counts, Fingerprints
 
@@ -28,11 +29,13 @@ MONITOR = 128
 class Examples:
     """The task's examples in their roles; no example has two roles.
 
-    `draws` are demonstration sets; `transfer` is what the student trains on, `monitor` decides
-    when to stop (neither needs labels), `heldout` is for evaluation and the export's gate.
+    `labelled` are all the labels that are used, `contexts` what of them the teacher is shown (see
+    `draw_contexts`); `transfer` is what the student trains on, `monitor` decides when to stop
+    (neither needs labels), `heldout` is for evaluation and the export's gate.
     """
 
-    draws: tuple[Demonstrations, ...]
+    labelled: Demonstrations
+    contexts: tuple[Demonstrations, ...]
     transfer: tuple[Example, ...]
     monitor: tuple[Example, ...]
     heldout: tuple[Example, ...]
@@ -48,7 +51,7 @@ class Examples:
         def of(examples: tuple[Example, ...]) -> str:
             return fingerprint([[one.id, dict(one.fields)] for one in examples])
 
-        return Fingerprints(of(self.draws[0].examples), of(self.transfer), scores)
+        return Fingerprints(of(self.contexts[0].examples), of(self.transfer), scores)
 
 
 def choose_examples(task: Task, config: TrainConfig, say: Callable[[str], None]) -> Examples:
@@ -67,12 +70,16 @@ def choose_examples(task: Task, config: TrainConfig, say: Callable[[str], None])
         )
     held = read_split(task, held_name, config.heldout)
     say(held.say(held_name))
-    draws = tuple(
-        draw_demonstrations(train_split.examples, task.labels, config.shots, config.seed, draw)
-        for draw in range(config.context_draws)
-    )
-    shown = {example.id for draw in draws for example in draw}
+    labelled = draw_demonstrations(train_split.examples, task.labels, config.shots, config.seed)
+    size = config.shots if config.context_shots is None else config.context_shots
+    count = config.context_draws if len(labelled) else 1
+    contexts = draw_contexts(labelled, task.labels, size, count, config.seed)
+    shown = {example.id for example in labelled}
     rest = [example for example in train_split.examples if example.id not in shown]
+    if UNLABELLED in task.data:
+        more = read_split(task, UNLABELLED)
+        say(more.say(UNLABELLED))
+        rest += more.examples
     random.Random(f"edgecd transfer {config.seed}").shuffle(rest)
     monitor_size = min(MONITOR, len(rest) // 8)
     transfer = rest[: max(0, min(config.transfer, len(rest) - monitor_size))]
@@ -82,10 +89,10 @@ def choose_examples(task: Task, config: TrainConfig, say: Callable[[str], None])
             f"no examples are left to distil on: the train split has {len(train_split.examples)} "
             f"and {len(shown)} are demonstrations"
         )
-    return Examples(draws, tuple(transfer), tuple(monitor), held.examples)
+    return Examples(labelled, contexts, tuple(transfer), tuple(monitor), held.examples)
 
 
 def write_examples(out: Path, examples: Examples) -> None:
-    """Keep the demonstrations and the held-out examples in a run folder."""
-    write_demonstrations(out, examples.draws)
+    """Keep the contexts' demonstrations and the held-out examples in a run folder."""
+    write_demonstrations(out, examples.contexts)
     write_lines(out / HELDOUT, [example_line(example) for example in examples.heldout])

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 
 from edgecd.formats.record import LeftOut, to_json
-from edgecd.lm.rows import classifier_logits, pad_rows
+from edgecd.lm.rows import classifier_inputs, classifier_logits
+from edgecd.tasks.encoding import Encoded
 from edgecd.training.state import Reached, read_state, restore_state, save_state, save_tensors
 from edgecd.training.student import load_trainable, trainable_state
 
@@ -29,9 +30,9 @@ PART_TOKENS = {"cpu": 256, "cuda": 8192}
 
 @dataclass(frozen=True)
 class Item:
-    """One training example: prompt ids, the teacher's label probabilities, the true label."""
+    """One training example: its input, the teacher's label log-probabilities, the true label."""
 
-    ids: Sequence[int]
+    input: Encoded
     target: Sequence[float] | None
     label: int | None
 
@@ -110,7 +111,6 @@ def fit(
     items: Sequence[Item],
     monitor: Sequence[Item],
     schedule: Schedule,
-    pad_id: int,
     folder: Path,
     log: Callable[[dict[str, Any]], None],
     progress: Callable[[int, int], None],
@@ -136,11 +136,11 @@ def fit(
     for step, batch in _batches(items, schedule, total, start=reached.step):
         if stopped:
             break
-        loss = _step(model, optimizer, batch, schedule, step, total, pad_id)
+        loss = _step(model, optimizer, batch, schedule, step, total)
         reached = replace(reached, step=step + 1)
         line = StepLine(step + 1, loss)
         if monitor and ((step + 1) % evaluate_every == 0 or step + 1 == total):
-            logits = classifier_logits(model, [item.ids for item in monitor])
+            logits = classifier_logits(model, [item.input for item in monitor])
             value = divergence(logits, [item.target or () for item in monitor])
             line = replace(line, monitor_kl=value)
             if value < reached.best:
@@ -186,7 +186,6 @@ def _step(
     schedule: Schedule,
     step: int,
     total: int,
-    pad_id: int,
 ) -> float:
     set_rate(optimizer, schedule.lr, step, total)
     # Dropout depends on seed and step alone, so a resumed run draws the same masks.
@@ -195,7 +194,7 @@ def _step(
     # PBFT over the vocabulary is here as others do it: whole batches
     parts = [batch] if schedule.label_tokens else _parts(batch, PART_TOKENS[_device(model).type])
     for rows in parts:
-        loss = _loss(model, rows, schedule, len(batch), pad_id)
+        loss = _loss(model, rows, schedule, len(batch))
         loss.backward()  # type: ignore[no-untyped-call]
         total_loss += float(loss.detach())
     torch.nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], 1.0)
@@ -209,23 +208,23 @@ def _parts(batch: Sequence[Item], tokens: int) -> Iterator[Sequence[Item]]:
 
     Gradients add up to the same; the longest inputs do not set the peak memory of the run.
     """
-    width = max(len(item.ids) for item in batch)
+    width = max(len(item.input.ids) for item in batch)
     rows = max(1, tokens // width)
     for start in range(0, len(batch), rows):
         yield batch[start : start + rows]
 
 
-def _loss(
-    model: Any, rows: Sequence[Item], schedule: Schedule, batch_size: int, pad_id: int
-) -> torch.Tensor:
+def _loss(model: Any, rows: Sequence[Item], schedule: Schedule, batch_size: int) -> torch.Tensor:
     device = _device(model)
-    inputs, mask = pad_rows([item.ids for item in rows], pad_id, device)
+    inputs = classifier_inputs(model, [item.input for item in rows])
     wide = torch.autocast(device.type, torch.bfloat16) if schedule.autocast else nullcontext()
     with wide:
-        logits = model(input_ids=inputs, attention_mask=mask).logits
+        logits = model(**inputs).logits
     if schedule.label_tokens:
         tokens = [schedule.label_tokens[item.label] for item in rows if item.label is not None]
-        return vocabulary_loss(logits, mask, torch.tensor(tokens, device=device))
+        return vocabulary_loss(
+            logits, inputs["attention_mask"], torch.tensor(tokens, device=device)
+        )
     nothing = [0.0] * model.config.num_labels
     target = torch.tensor([list(item.target or nothing) for item in rows], device=device)
     has_target = torch.tensor([float(item.target is not None) for item in rows], device=device)
@@ -254,7 +253,7 @@ def _batches(
         # Sort within windows, not over all: batches keep mixing from epoch to epoch.
         batches: list[list[int]] = []
         for window in range(0, len(order), 16 * size):
-            near = sorted(order[window : window + 16 * size], key=lambda i: len(items[i].ids))
+            near = sorted(order[window : window + 16 * size], key=lambda i: len(items[i].input.ids))
             batches += [near[begin : begin + size] for begin in range(0, len(near), size)]
         for number in chance.permutation(len(batches)):
             if step >= total:

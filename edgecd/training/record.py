@@ -10,6 +10,7 @@ from typing import Any
 
 from edgecd.formats.record import Inline, LeftOut, to_json
 from edgecd.host.cost import Phase
+from edgecd.tasks.prompts import PromptTemplate
 from edgecd.tasks.task import Task
 
 _FORMAT = 1
@@ -26,18 +27,22 @@ class Peaks:
 
 @dataclass(frozen=True)
 class TaskRecord:
-    """The task that a student was trained for; `labels` maps each to its word."""
+    """The task that a student was trained for; `labels` maps each to its word.
+
+    `form` is what the student reads of an input (see `PromptTemplate`).
+    """
 
     name: str
     template: str
     labels: Mapping[str, str]
     source: str
+    form: str = "prompt"
 
     @classmethod
-    def of(cls, task: Task) -> TaskRecord:
-        """What run.json says of a task."""
-        words = dict(task.template.verbalizer)
-        return cls(task.name, task.template.text, words, task.source)
+    def of(cls, task: Task, template: PromptTemplate) -> TaskRecord:
+        """What run.json says of a task whose student reads `template`."""
+        words = dict(template.verbalizer)
+        return cls(task.name, template.text, words, task.source, template.form)
 
 
 @dataclass(frozen=True)
@@ -105,11 +110,9 @@ class StudentMemory:
 
 @dataclass(frozen=True)
 class StudentRecord:
-    """What the training of a student came to; `epochs` and `lr` as they were resolved."""
+    """What the training of a student came to."""
 
     task: TaskRecord
-    epochs: float
-    lr: float
     fingerprints: Fingerprints
     examples: Counts
     metrics: HeldOutMetrics

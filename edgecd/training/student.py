@@ -1,9 +1,10 @@
-"""The student: what its prompts begin with, an adapter, and its merge."""
+"""The student: a decoder or an encoder as a classifier, an adapter, and its merge."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +13,74 @@ from tokenizers import processors
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from edgecd.files import read_json, write_json
-from edgecd.lm.fold import start_tokens
-from edgecd.lm.models import LanguageModel, Unsupported, check_words, load_model_config
+from edgecd.lm.encoders import (
+    check_encoder,
+    is_encoder,
+    load_encoder,
+    refuse_other_kinds,
+    takes_types,
+)
+from edgecd.lm.fold import fold, start_tokens
+from edgecd.lm.models import (
+    LanguageModel,
+    Unsupported,
+    check_words,
+    find_model,
+    load_fast_tokenizer,
+    load_model_config,
+)
 from edgecd.tasks.encoding import added_tokens, token_ids
 from edgecd.tasks.prompts import PromptTemplate
+from edgecd.training.config import TrainConfig, settled
 
 
-def check_student(name: str, template: PromptTemplate, adapter: str) -> None:
-    """Raise InputError early, before any scoring, for what would fail when training starts."""
+@dataclass(frozen=True)
+class Student:
+    """A student before it is trained: a classifier over the labels, and what it was made of.
+
+    `base` is the language model or the encoder; `template` has the form of the student's inputs.
+    """
+
+    base: LanguageModel
+    classifier: PreTrainedModel
+    template: PromptTemplate
+
+
+def check_student(config: TrainConfig, template: PromptTemplate) -> TrainConfig:
+    """Raise InputError early, before any scoring, for what would fail when training starts.
+
+    Returns the configuration with what the student decides (see `settled`).
+    """
+    name = config.student
+    known = load_model_config(name)
+    refuse_other_kinds(name, known)
+    if is_encoder(known):
+        load_fast_tokenizer(name)
+        check_encoder(name, known, config.max_length)
+        if config.head == "vocabulary":
+            raise Unsupported(f"--head vocabulary: {name} is an encoder, and predicts no words")
+        return settled(config, int(known.hidden_size))
     check_words(name, template)
-    if adapter == "bitfit":
+    if config.adapter == "bitfit":
         with torch.device("meta"):
-            _biases(AutoModelForCausalLM.from_config(load_model_config(name)))
+            _biases(AutoModelForCausalLM.from_config(known))
+    return settled(config, None)
+
+
+def load_student(name: str, template: PromptTemplate, device: torch.device, seed: int) -> Student:
+    """A student in float32: a folded language model, or an encoder with a new head (by `seed`).
+
+    Raises InputError as `fold` and `load_encoder` do.
+    """
+    files = find_model(name, device, torch.float32)
+    if is_encoder(load_model_config(name)):
+        encoder = load_encoder(files, template.labels, seed)
+        return Student(encoder, encoder.model, template.without_pattern)
+    lm = files.load()
+    classifier = fold(lm, template)
+    add_start(lm)
+    lm.model.config.pad_token_id = classifier.config.pad_token_id
+    return Student(lm, classifier, template)
 
 
 def add_start(lm: LanguageModel) -> None:
@@ -53,7 +110,8 @@ def add_adapter(model: Any, adapter: str, rank: int) -> Any:
 
     The model is a folded classifier, or a language model. `lora`: low-rank updates of every linear
     layer of the backbone, mergeable (no non-linearity inside), never of the output head. `bitfit`:
-    bias terms only. `full`: everything. Raises Unsupported for `bitfit` on a model without biases.
+    bias terms only. `full`: everything. An encoder's head is new, so it always trains. Raises
+    Unsupported for `bitfit` on a model without biases.
     """
     if adapter == "full":
         return model.requires_grad_(True)
@@ -61,15 +119,20 @@ def add_adapter(model: Any, adapter: str, rank: int) -> Any:
         model.requires_grad_(False)
         for bias in _biases(model):
             bias.requires_grad_(True)
+        for name in new_heads(model):
+            getattr(model, name).requires_grad_(True)
         return model
     from peft import LoraConfig, get_peft_model
     from transformers.pytorch_utils import Conv1D
 
-    head = getattr(model, "score", None) or model.get_output_embeddings()
+    heads = new_heads(model)
+    fixed = None if heads else getattr(model, "score", None) or model.get_output_embeddings()
     linear = [
         name
         for name, module in model.named_modules()
-        if isinstance(module, (torch.nn.Linear, Conv1D)) and module is not head
+        if isinstance(module, (torch.nn.Linear, Conv1D))
+        and module is not fixed
+        and name.split(".")[0] not in heads
     ]
     fan_in_fan_out = any(isinstance(module, Conv1D) for module in model.modules())
     config = LoraConfig(
@@ -77,11 +140,23 @@ def add_adapter(model: Any, adapter: str, rank: int) -> Any:
         lora_alpha=2 * rank,
         lora_dropout=0.0,
         target_modules=linear,
+        modules_to_save=heads or None,
         fan_in_fan_out=fan_in_fan_out,
     )
     with warnings.catch_warnings():  # peft asks transformers 5 by an old name; nothing to mend here
         warnings.simplefilter("ignore", FutureWarning)
         return get_peft_model(model, config)
+
+
+def new_heads(model: PreTrainedModel) -> list[str]:
+    """Names of the parts of an encoder's classifier that it had no weights for; else none."""
+    if not is_encoder(model.config):
+        return []
+    return [
+        name
+        for name, part in model.named_children()
+        if name != model.base_model_prefix and any(True for _ in part.parameters())
+    ]
 
 
 def merge(trained: Any) -> PreTrainedModel:
@@ -109,8 +184,9 @@ def save_checkpoint(model: PreTrainedModel, tokenizer: Any, folder: Path) -> Non
     _name_rope_theta(folder / "config.json")
     tokenizer.backend_tokenizer.no_padding()
     tokenizer.backend_tokenizer.no_truncation()
-    # Some tokenizers also offer token types, which no decoder takes.
-    tokenizer.model_input_names = ["input_ids", "attention_mask"]
+    # Many tokenizers also offer token types, which few models take.
+    types = ["token_type_ids"] if takes_types(model.config) else []
+    tokenizer.model_input_names = ["input_ids", *types, "attention_mask"]
     tokenizer.init_kwargs["model_input_names"] = tokenizer.model_input_names  # what is saved
     tokenizer.save_pretrained(folder)
 

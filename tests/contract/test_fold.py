@@ -33,7 +33,7 @@ def lm(request, tmp_path):
 
 def prompts_of(lm, count=9):
     return [
-        encode_prompt(lm.text_tokenizer, TEMPLATE, row["fields"], 128).ids
+        encode_prompt(lm.text_tokenizer, TEMPLATE, row["fields"], 128)
         for row in tiny.examples(count)
     ]
 
@@ -41,7 +41,7 @@ def prompts_of(lm, count=9):
 def language_model_logits(lm, prompts):
     tokens = list(label_token_ids(lm.text_tokenizer, TEMPLATE, lm.name).values())
     with torch.no_grad():
-        rows = [lm.model(input_ids=torch.tensor([p])).logits[0, -1, tokens] for p in prompts]
+        rows = [lm.model(input_ids=torch.tensor([p.ids])).logits[0, -1, tokens] for p in prompts]
     return torch.stack(rows).numpy()
 
 

@@ -41,9 +41,17 @@ from edgecd.tasks.demonstrations import (  # noqa: E402
 )
 from edgecd.tasks.task import Task, load_task, read_split  # noqa: E402
 from tests import tiny  # noqa: E402
+from tests.tiny_encoders import (  # noqa: E402
+    TYPED,
+    Encoder,
+    byte_pieces,
+    encoder_run,
+    tiny_encoder,
+    word_pieces,
+)
 
 USUAL = ("majority", "tfidf", "embeddings", "encoder")
-SHOTS = 6
+SHOTS, POSITIONS = 6, 64
 INPUTS = [dict(row["fields"]) for row in tiny.examples(12, seed=5)]
 
 
@@ -60,24 +68,18 @@ def labelled(count: int = 12) -> tuple[Demonstration, ...]:
     return tuple(found)
 
 
+def save_encoder(family: Encoder, folder: Path) -> Path:
+    """A sentence encoder of two layers, in a folder as a hub has it."""
+    tokenizer = byte_pieces() if family == "roberta" else word_pieces()
+    names = ["input_ids", *(["token_type_ids"] if family in TYPED else []), "attention_mask"]
+    tokenizer.model_input_names = tokenizer.init_kwargs["model_input_names"] = names
+    model: Any = tiny_encoder(family, len(tokenizer), max_position_embeddings=POSITIONS)
+    return tiny.save_model(model.base_model, tokenizer, folder)
+
+
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A sentence encoder of two layers, in a folder as a hub has it."""
-    tokenizer = tiny.tiny_tokenizer()
-    config = transformers.BertConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        max_position_embeddings=64,
-        pad_token_id=tiny.PAD_TOKEN_ID,
-        initializer_range=0.2,
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = transformers.BertModel(config).eval()
-    return tiny.save_model(model, tokenizer, tmp_path_factory.mktemp("encoders") / "minibert")
+    return save_encoder("bert", tmp_path_factory.mktemp("encoders") / "minibert")
 
 
 @dataclass(frozen=True)
@@ -149,6 +151,14 @@ def test_a_rival_learns_its_examples_and_answers_in_any_batch(
     metadata = loaded.metadata
     assert metadata.runtime == {"majority": "numpy", "tfidf": "scikit-learn"}.get(name, "torch")
     assert metadata.disk_bytes and metadata.parameters and metadata.runtime_version
+
+
+@pytest.mark.parametrize("family", ["distilbert", "roberta", "electra"])
+def test_encoders_of_other_families_can_be_rivals(family: Encoder, tmp_path: Path) -> None:
+    found = save_encoder(family, tmp_path / "encoder")
+    for name in ("embeddings", "encoder"):
+        scores = trained(name, tmp_path / name, found).answers(INPUTS)
+        assert scores.shape == (len(INPUTS), 2) and np.isfinite(scores).all()
 
 
 @pytest.mark.parametrize("name", USUAL)
@@ -224,7 +234,7 @@ def test_long_pairs_are_cut_to_what_the_encoder_has_positions_for(
     answerer = rival.load(replace(one.spec, max_length=4096)).answerer
     long = {"premise": "the cat sat " * 200, "hypothesis": "a dog " * 100}
     (encoded,) = answerer.encode([long])
-    assert len(encoded.ids) == 64 and encoded.shortened
+    assert POSITIONS - 2 <= len(encoded.ids) <= POSITIONS and encoded.shortened
     assert np.isfinite(answerer.logits([long])).all()
 
 
@@ -393,12 +403,14 @@ def test_without_an_encoder_the_others_are_measured_and_it_is_said(
 def test_a_student_that_is_an_encoder_is_the_rivals_encoder(
     world: World, encoder: Path, tmp_path: Path, asked: list[tuple[str, Any]]
 ) -> None:
-    report = measured(world, tmp_path / "out", student=str(encoder), rivals=("embeddings",), ood=())
-    # the run's checkpoint says what its student is, and here that is a decoder
-    assert [row.system for row in report.rows] == ["student"]
-    options = world.options(student=str(encoder), rivals=("embeddings",), ood=(), run=None, shots=6)
-    report = bench(out=tmp_path / "other", **options)
-    assert [row.system for row in report.rows] == ["rival-embeddings", "student"]
+    asks = {"student": str(encoder), "rivals": ("embeddings",), "ood": ()}
+    report = measured(world, tmp_path / "out", **asks)
+    assert [row.system for row in report.rows] == ["student"]  # its bundle is of a decoder
+    run = encoder_run(tmp_path / "run", "bert")
+    export_run(run, tmp_path / "small")
+    of_encoder = replace(world, bundle=tmp_path / "small")
+    report = measured(of_encoder, tmp_path / "other", **asks)
+    assert [row.system for row in report.rows] == ["rival-embeddings", "small"]
 
 
 def test_what_is_not_installed_is_left_out_with_its_command(
@@ -426,10 +438,12 @@ def test_rivals_can_be_none_and_wrong_ones_are_refused(
         measured(world, tmp_path / "wrong", rivals=("tfdif",))
     with pytest.raises(InputError, match="rivals learn from the demonstrations' labels"):
         bench(out=tmp_path / "w", **world.options(run=None, shots=0, rivals=("tfidf",)))
-    checkpoint = str(world.run / "checkpoint")
-    with pytest.raises(InputError, match="is no sentence encoder but a llama"):
-        measured(world, tmp_path / "wrong", encoder=checkpoint)
+    with pytest.raises(InputError, match="--encoder /nowhere: no such folder"):
+        measured(world, tmp_path / "wrong", encoder="/nowhere")
     assert not (tmp_path / "wrong").exists()
+    decoder = str(world.run / "checkpoint")
+    report = measured(world, tmp_path / "other", encoder=decoder, rivals=("embeddings",), ood=())
+    assert any("is no sentence encoder but a llama" in note for note in report.notes)
 
 
 def test_a_rival_is_trained_once_and_tfidf_runs_without_pytorch(

@@ -89,7 +89,8 @@ def test_demonstrations_are_those_that_the_teacher_saw(world, tmp_path, here):
     cells = tmp_path / "out" / "cells"
     (answers,) = (cells / "icl-student-2-shots-seed-1" / "answers").glob("*.json")
     run = cells / "cd-lora-2-shots-seed-1" / "run"
-    shown = [json.loads(line) for line in (run / "demonstrations.jsonl").open()]
+    lines = [json.loads(line) for line in (run / "demonstrations.jsonl").open()]
+    shown = [one for one in lines if one["draw"] == 0]
     context = read_json(answers)["context"]
     assert all(one["fields"]["premise"] in context for one in shown) and len(shown) == 2
     assert (run / "checkpoint" / "model.safetensors").exists()

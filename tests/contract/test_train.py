@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from edgecd.errors import InputError
+from edgecd.tasks.task import load_task
 from edgecd.training.config import TrainConfig
 from edgecd.training.distil import train
 from edgecd.training.run import Reporter
@@ -85,7 +86,7 @@ def test_same_seed_same_weights_other_seed_others(world, tmp_path):
 
 @pytest.mark.parametrize("where", ["teacher scores (1/2)", "training"])
 def test_an_interrupted_run_resumes_to_the_same_weights(world, tmp_path, where):
-    asked = config(world, context_draws=2)
+    asked = config(world, context_draws=2, draws_per_text=2)
 
     def interrupt(what, done, total):
         if what == where and done >= 0.7 * total:
@@ -123,6 +124,53 @@ def test_no_example_has_two_roles(world, tmp_path):
     assert run["examples"] == {"transfer": 64, "monitor": 14, "heldout": 40}
 
 
+def test_the_contexts_show_the_k_labels_and_no_others(world, tmp_path):
+    asked = config(world, shots=6, context_shots=4, context_draws=5, epochs=1)
+    train(asked, tmp_path / "run", SILENT)
+    shown = [json.loads(line) for line in (tmp_path / "run" / "demonstrations.jsonl").open()]
+    assert len({row["id"] for row in shown}) == 6
+    for draw in range(5):
+        own = [row for row in shown if row["draw"] == draw]
+        assert [row["label"] for row in own].count("entailment") == 2 and len(own) == 4
+    times = [[row["id"] for row in shown].count(name) for name in {row["id"] for row in shown}]
+    assert max(times) - min(times) <= 1
+
+
+def test_no_label_beyond_the_k_is_used(world, tmp_path, monkeypatch):
+    """With every other label of the train split hidden the weights are the same."""
+    from edgecd.training import examples
+
+    asked = config(world, context_draws=3, draws_per_text=2, epochs=1, alpha=0.5)
+    train(asked, tmp_path / "all", SILENT)
+    labelled = examples.draw_demonstrations(
+        examples.read_split(load_task(asked.task), "train").examples, tuple(tiny.LABELS), 4, 0
+    )
+    known = {one.id for one in labelled}
+    rows = [json.loads(line) for line in (world / "train.jsonl").open()]
+    for row in rows:
+        if row["id"] not in known:
+            del row["label"]
+    tiny.write_jsonl(tmp_path / "train.jsonl", rows)
+    held = [json.loads(line) for line in (world / "validation.jsonl").open()]
+    tiny.write_jsonl(tmp_path / "validation.jsonl", [{**row, "label": None} for row in held])
+    (tmp_path / "task.toml").write_text(tiny.TASK)
+    monkeypatch.setattr(examples, "draw_demonstrations", lambda *args: labelled)
+    train(replace(asked, task=str(tmp_path / "task.toml")), tmp_path / "few", SILENT)
+    one, other = weights(tmp_path / "all"), weights(tmp_path / "few")
+    assert all(np.array_equal(one[key], other[key]) for key in one)
+
+
+def test_unlabelled_texts_of_their_own_file_join_the_transfer_set(world, tmp_path):
+    more = [{"id": r["id"], **r["fields"], "label": "?"} for r in tiny.examples(30, seed=9)]
+    tiny.write_jsonl(tmp_path / "more.jsonl", more)
+    for name in ("train", "validation"):
+        (tmp_path / f"{name}.jsonl").write_text((world / f"{name}.jsonl").read_text())
+    (tmp_path / "task.toml").write_text(tiny.TASK + 'unlabelled = "more.jsonl"\n')
+    asked = config(world, task=str(tmp_path / "task.toml"), epochs=1, transfer=1000)
+    run = train(asked, tmp_path / "run", SILENT)
+    assert sum(run["examples"][role] for role in ("transfer", "monitor")) == 120 - 4 + 30
+
+
 def test_transfer_inputs_need_no_labels(world, tmp_path):
     rows = [json.loads(line) for line in (world / "train.jsonl").open()]
     for row in rows[20:]:
@@ -140,10 +188,11 @@ def test_transfer_inputs_need_no_labels(world, tmp_path):
 
 def test_calibration_changes_the_targets_and_scores_are_shared(world, tmp_path):
     shared = str(tmp_path / "scores")
-    one = train(config(world, epochs=1, scores=shared), tmp_path / "a", SILENT)
+    asked = config(world, epochs=1, context_draws=1, scores=shared)
+    one = train(asked, tmp_path / "a", SILENT)
     (file,) = (tmp_path / "scores").glob("*.jsonl")
     before = file.read_bytes()
-    two = train(config(world, epochs=1, scores=shared, calibrate=False), tmp_path / "b", SILENT)
+    two = train(replace(asked, calibrate=False), tmp_path / "b", SILENT)
     assert file.read_bytes() == before, "the second student paid for scores again"
     assert one["fingerprints"]["scores"] == two["fingerprints"]["scores"]
     assert one["metrics"]["heldout_kl"] != two["metrics"]["heldout_kl"]

@@ -17,6 +17,7 @@ from edgecd.formats.bundle import MAX_MANIFEST_BYTES, check_files, read_manifest
 from edgecd.formats.graphfile import TENSOR_PATHS, refuse_external_data
 from edgecd.formats.manifest import (
     CONTEXT,
+    ENCODER_FORMAT,
     FORMAT,
     LISTED,
     MANIFEST,
@@ -141,7 +142,8 @@ def test_every_key_is_needed_and_a_missing_one_is_named(bundle: Path, key: str) 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": FORMAT + 1}, "update edgecd"),
+        ({"format": ENCODER_FORMAT + 1}, "update edgecd"),
+        ({"format": ENCODER_FORMAT, "form": "prompt"}, "form must be text or pair"),
         ({"format": True}, "whole number"),
         ({"labels": ["yes|no", "yes|no"]}, "labels and the keys of verbalizer"),
         ({"labels": ["yes|no"]}, "labels and the keys of verbalizer"),

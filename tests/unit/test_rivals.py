@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -22,6 +23,7 @@ from edgecd.bench.report.verdict import Answer, judge, sentence
 from edgecd.bench.rivals import registry
 from edgecd.bench.systems.choose import Models
 from edgecd.errors import InputError
+from edgecd.formats.manifest import Manifest
 from edgecd.formats.record import to_json
 from edgecd.plotting.roles import TEACHER_CACHED
 from tests.reports import STUDENT, read, small_report
@@ -208,8 +210,8 @@ def test_the_figure_shows_every_rival_on_every_data_set(tmp_path: Path) -> None:
 
 
 def asked(rivals: tuple[str, ...] | None, labels: int = 8, **more: Any) -> tuple[Any, list[str]]:
-    config = BenchConfig("mnli", rivals=rivals, **more)
-    return choose_others(config, Models(None, None), labels)
+    config, bundle = BenchConfig("mnli", rivals=rivals, **more), SimpleNamespace(form="prompt")
+    return choose_others(config, cast(Manifest, bundle), Models(None, "the-student"), labels)
 
 
 def hide(monkeypatch: pytest.MonkeyPatch, *missing: str) -> None:
@@ -217,11 +219,10 @@ def hide(monkeypatch: pytest.MonkeyPatch, *missing: str) -> None:
 
 
 def test_rivals_by_default_are_those_that_learn_in_seconds(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     hide(monkeypatch)
-    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
-    encoder = str(tmp_path)
+    encoder = "some/encoder"
     usual = ("majority", "tfidf", "embeddings", "encoder")
     assert asked(None, encoder=encoder)[0].rivals == usual
     assert asked(("all",), encoder=encoder)[0].rivals == registry.NAMES == (*usual, "setfit")
@@ -252,9 +253,8 @@ def test_wrong_rivals_and_encoders_are_refused(tmp_path: Path) -> None:
         asked(("tf-idf",))
     with pytest.raises(InputError, match="give --shots, or --rivals none"):
         asked(("majority",), labels=0)
-    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
-    with pytest.raises(InputError, match="is no sentence encoder but a llama"):
-        asked(None, encoder=str(tmp_path))
+    with pytest.raises(InputError, match=r"--encoder .*/nowhere: no such folder"):
+        asked(None, encoder=str(tmp_path / "nowhere"))
 
 
 def test_a_rival_that_was_compared_with_another_bundle_is_not_weighed() -> None:

@@ -236,6 +236,51 @@ def test_letters_and_the_unknown_token_stay(kind: str) -> None:
     assert unknown is not None and model.get("unk_id", unknown) == unknown
 
 
+# --- pieces of words ------------------------------------------------------------------------
+
+
+@cache
+def word_pieces() -> Tokenizer:
+    """As BERT's: a pair has its special tokens between, and one token stands behind the pieces."""
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+    trainer = trainers.WordPieceTrainer(vocab_size=150, special_tokens=special, show_progress=False)
+    tokenizer.train_from_iterator(LEARNED, trainer)
+    tokenizer.add_special_tokens(["[END]"])
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    return tokenizer
+
+
+@settings(max_examples=60, deadline=None)
+@given(words=st.lists(st.text("thecasonmdrivbug ", min_size=1), min_size=1, max_size=6))
+@example(words=LEARNED)
+@example(words=["[SEP] [END] the", "zzz ☃ cats"])
+def test_words_of_a_corpus_keep_their_pieces(words: list[str]) -> None:
+    trimmed = trim(word_pieces(), words)
+    for word in words:
+        check_same(word_pieces(), trimmed, word)
+
+
+@settings(max_examples=150, deadline=None)
+@given(text=st.text() | st.text("thecasonmdrivbug üß日z☃"))
+@example("unbridged riverboats 日本 naïve")
+def test_no_word_becomes_unknown(text: str) -> None:
+    trimmed = trim(word_pieces(), CORPUS[:1])
+    assert len(trimmed.kept) < word_pieces().get_vocab_size()
+    before, after = word_pieces().encode(text), trimmed.tokenizer.encode(text)
+    assert after.tokens.count("[UNK]") == before.tokens.count("[UNK]")
+    assert {trimmed.tokenizer.token_to_id(token) for token in after.tokens} == set(after.ids)
+
+
+def test_special_tokens_of_a_pair_follow() -> None:
+    trimmed = trim(word_pieces(), ["the cat"], keep=[0])
+    found = trimmed.tokenizer.encode("the cat", "the cat")
+    assert found.tokens == ["[CLS]", "the", "cat", "[SEP]", "the", "cat", "[SEP]"]
+    assert trimmed.kept[found.ids].tolist() == word_pieces().encode("the cat", "the cat").ids
+
+
 # --- ids elsewhere in the tokenizer ---------------------------------------------------------
 
 
@@ -342,8 +387,14 @@ def test_a_word_without_merges_is_kept_as_a_word() -> None:
 # --- what cannot be trimmed -----------------------------------------------------------------
 
 
-def word_piece() -> Tokenizer:
-    return Tokenizer(models.WordPiece({"[UNK]": 0, "a": 1}, unk_token="[UNK]"))
+def word_level() -> Tokenizer:
+    return Tokenizer(models.WordLevel({"[UNK]": 0, "a": 1}, unk_token="[UNK]"))
+
+
+def letters_missing() -> Tokenizer:
+    """Words with b inside are known by one piece only."""
+    vocab = {"[UNK]": 0, "a": 1, "ab": 2, "##c": 3}
+    return Tokenizer(models.WordPiece(vocab, unk_token="[UNK]"))
 
 
 def character_bpe() -> Tokenizer:
@@ -378,7 +429,8 @@ def marked_word_ends() -> Tokenizer:
 @pytest.mark.parametrize(
     ("made", "why"),
     [
-        (word_piece, "WordPiece"),
+        (word_level, "its model is WordLevel"),
+        (letters_missing, "its piece 'ab' have no pieces of their own"),
         (character_bpe, "BPE without byte-level"),
         (half_a_fallback, "full set of byte-fallback"),
         (plain_unigram, "Unigram without byte-level"),
@@ -404,6 +456,21 @@ def prompts(split: str, limit: int) -> list[str]:
     with (PAIRS / f"{split}.jsonl").open(encoding="utf-8") as lines:
         rows = [json.loads(line) for line, _ in zip(lines, range(limit), strict=False)]
     return [f"{row['premise']}\nQuestion: {row['hypothesis']} True or False?" for row in rows]
+
+
+def test_a_real_tokenizer_of_word_pieces_loses_most_of_its_vocabulary() -> None:
+    file = MODELS / "minilm-l6" / "tokenizer.json"
+    if not file.is_file():
+        pytest.skip("needs the tokenizer of minilm-l6 in ~/.cache/edgecd-models")
+    tokenizer = Tokenizer.from_file(str(file))
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    trimmed = trim(tokenizer, CORPUS)
+    assert len(trimmed.kept) < tokenizer.get_vocab_size() / 10
+    for text in CORPUS:
+        check_same(tokenizer, trimmed, text)
+    for text in LEARNED:
+        assert "[UNK]" not in trimmed.tokenizer.encode(text).tokens
 
 
 @pytest.mark.parametrize("name", ["smollm2-135m", "qwen2.5-0.5b"])

@@ -6,47 +6,18 @@ What few examples need is many passes and a warm-up (Mosbach et al., arXiv 2006.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 from edgecd.bench.exchange import Lesson, Spec
 from edgecd.bench.rivals.head import Learned, folder_bytes, labelled_columns
-from edgecd.bench.systems.base import Fields
-from edgecd.tasks.encoding import Encoded
 from edgecd.tasks.prompts import PromptTemplate
-
-if TYPE_CHECKING:
-    from edgecd.bench.rivals.text_encoder import TextEncoder
 
 PACKAGE, RUNTIME, PRECISION = "torch", "torch", "fp32"
 # MiniLM on 12 examples of six labels: 0.42 with a step of 5e-5 and 20 passes, 0.45 with 1e-4, 0.49
 # with these, and no more with 3e-4 or 5e-4.
 EPOCHS, BATCH, LR, WARMUP, WEIGHT_DECAY, CLIP = 40, 8, 1e-4, 0.1, 0.01, 1.0
-
-
-@dataclass(frozen=True)
-class FineTuned:
-    """A `*ForSequenceClassification` of the encoder's family."""
-
-    encoder: TextEncoder
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The labels, in the order of the scores' columns."""
-        return self.encoder.template.labels
-
-    def encode(self, inputs: Sequence[Fields]) -> list[Encoded]:
-        """The tokens of each input; InputError for one that lacks a field."""
-        return self.encoder.encode(inputs)
-
-    def logits(self, inputs: Sequence[Fields]) -> NDArray[np.float32]:
-        """The classifier's logits, float32 [inputs, labels]; InputError as `encode`."""
-        return self.encoder.run(inputs, lambda output, mask: output.logits)
 
 
 def train(lesson: Lesson, folder: Path) -> None:
@@ -90,17 +61,20 @@ def train(lesson: Lesson, folder: Path) -> None:
 
 def imports() -> None:
     """What answering takes."""
-    importlib.import_module("edgecd.bench.rivals.text_encoder")
+    for name in ("edgecd.bench.rivals.text_encoder", "edgecd.lm.checkpoint"):
+        importlib.import_module(name)
 
 
 def load(spec: Spec, folder: Path) -> Learned:
-    """The classifier that was saved."""
-    from transformers import AutoModelForSequenceClassification
+    """The classifier that was saved, as a run's checkpoint is loaded."""
+    from edgecd.bench.rivals.text_encoder import ROWS
+    from edgecd.lm.checkpoint import open_checkpoint
+    from edgecd.lm.encoders import longest_input
+    from edgecd.lm.models import load_model_config, pick_device
 
-    from edgecd.bench.rivals.text_encoder import ROWS, encoder_files, text_encoder
-
-    lm = encoder_files(str(folder), spec.provider).load(AutoModelForSequenceClassification)
-    encoder = text_encoder(lm, PromptTemplate(spec.template, spec.verbalizer), spec.max_length)
-    return Learned(
-        FineTuned(encoder), ROWS, encoder.parameters, folder_bytes(folder), lm.model.device.type
-    )
+    template = PromptTemplate(spec.template, spec.verbalizer)
+    most = min(spec.max_length, longest_input(load_model_config(str(folder))))
+    device = pick_device(spec.provider)
+    found = replace(open_checkpoint(folder, template, most, device), rows=ROWS)
+    parameters = sum(weights.numel() for weights in found.model.parameters())
+    return Learned(found, ROWS, parameters, folder_bytes(folder), device.type)

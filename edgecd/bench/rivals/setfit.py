@@ -4,21 +4,55 @@ package, with logistic regression. It is loaded as embeddings are, without the p
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from edgecd.bench.exchange import Lesson, Spec
 from edgecd.bench.rivals import embeddings
 from edgecd.bench.rivals.head import Learned, head_of, labelled_columns, text_of, write_head
+from edgecd.bench.systems.base import Fields
 from edgecd.errors import InputError, require
 from edgecd.files import read_json, write_json
 from edgecd.host.hub import resolve_model
+from edgecd.tasks.encoding import Encoded
 from edgecd.tasks.prompts import PromptTemplate
+
+if TYPE_CHECKING:
+    from edgecd.tasks.answerer import Answerer
 
 PACKAGE, RUNTIME, PRECISION = "torch", "torch", "fp32"
 ENCODER, POOLING = "encoder", "pooling.json"
 BATCH = 16
 imports = embeddings.imports
+
+
+@dataclass(frozen=True)
+class OneText:
+    """An answerer that is asked the fields as one text, a line each."""
+
+    template: PromptTemplate
+    inner: Answerer
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels, in the order of the scores' columns."""
+        return self.inner.labels
+
+    def encode(self, inputs: Sequence[Fields]) -> list[Encoded]:
+        """The tokens of each input; InputError for one that lacks a field."""
+        return self.inner.encode(self._texts(inputs))
+
+    def logits(self, inputs: Sequence[Fields]) -> NDArray[np.float32]:
+        """Scores of the labels, float32 [inputs, labels]; InputError as `encode`."""
+        return self.inner.logits(self._texts(inputs))
+
+    def _texts(self, inputs: Sequence[Fields]) -> list[Fields]:
+        return [{"text": text_of(self.template, fields)} for fields in inputs]
 
 
 def train(lesson: Lesson, folder: Path) -> None:
@@ -51,9 +85,12 @@ def train(lesson: Lesson, folder: Path) -> None:
 
 
 def load(spec: Spec, folder: Path) -> Learned:
-    """The tuned encoder, and the head."""
+    """The tuned encoder, and the head, asked one text as in training."""
     normalise = bool(read_json(folder / POOLING)["normalise"])
-    return embeddings.load_from(spec, folder, str(folder / ENCODER), normalise)
+    one_text = replace(spec, template="{text}")
+    found = embeddings.load_from(one_text, folder, str(folder / ENCODER), normalise)
+    template = PromptTemplate(spec.template, spec.verbalizer)
+    return replace(found, answerer=OneText(template, found.answerer))
 
 
 def _normalises(body: Any, name: str) -> bool:

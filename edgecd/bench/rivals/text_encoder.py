@@ -1,12 +1,11 @@
-"""A sentence encoder in PyTorch: texts, or pairs of them, in batches of like lengths.
+"""A sentence encoder in PyTorch, which reads an input as an encoder that is a student does.
 
-The only module of the rivals that imports PyTorch, in the processes that need it.
+The only module of the rivals that imports PyTorch at once, in the processes that need it.
 """
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,30 +16,21 @@ from transformers import AutoModel
 
 from edgecd.bench.systems.base import Fields
 from edgecd.errors import InputError
-from edgecd.formats.families import ENCODERS
-from edgecd.lm.models import (
-    LanguageModel,
-    ModelFiles,
-    find_model,
-    load_model_config,
-    pick_device,
-)
+from edgecd.lm.encoders import ENCODERS, is_encoder, longest_input
+from edgecd.lm.models import LanguageModel, ModelFiles, find_model, load_model_config, pick_device
+from edgecd.lm.rows import classifier_inputs
 from edgecd.tasks.batching import batches
-from edgecd.tasks.encoding import Encoded
-from edgecd.tasks.prompts import PromptTemplate, value_of
+from edgecd.tasks.encoding import Encoded, encode_prompt
+from edgecd.tasks.prompts import PromptTemplate
 
 ROWS = 32
-# Families that count positions from behind the padding token's.
-_PADDED_POSITIONS = ("camembert", "mpnet", "roberta", "xlm-roberta")
-
-Answer = Callable[[Any, torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True)
 class TextEncoder:
-    """An encoder and the task's form: the first field is a text, the others the second of a pair.
+    """An encoder, and the task's form: a text, or a pair of texts, of at most `max_length` tokens.
 
-    A text is cut to `max_length` tokens, of a pair the longer one first.
+    `template` is one without its pattern.
     """
 
     lm: LanguageModel
@@ -54,49 +44,12 @@ class TextEncoder:
 
     def encode(self, inputs: Sequence[Fields]) -> list[Encoded]:
         """The tokens of each input; InputError for one that lacks a field."""
-        whole = self._tokens(inputs, truncation=False)["input_ids"]
-        cut = self._tokens(inputs)["input_ids"]
-        return [Encoded(ids, len(ids) < len(all_)) for ids, all_ in zip(cut, whole, strict=True)]
+        tokenizer = self.lm.text_tokenizer
+        return [encode_prompt(tokenizer, self.template, one, self.max_length) for one in inputs]
 
     def batch(self, inputs: Sequence[Fields]) -> dict[str, torch.Tensor]:
-        """What the model takes, padded: int64 [inputs, longest] each; InputError as `encode`."""
-        return self._padded(self._tokens(inputs), range(len(inputs)))
-
-    def run(self, inputs: Sequence[Fields], answer: Answer) -> NDArray[np.float32]:
-        """`answer` of the model's output and the mask, [inputs, ...], in the order given.
-
-        Raises InputError as `encode`.
-        """
-        tokens = self._tokens(inputs)
-        found: dict[int, NDArray[np.float32]] = {}
-        with torch.inference_mode():
-            for places in batches([len(one) for one in tokens["input_ids"]], ROWS):
-                some = self._padded(tokens, places)
-                rows = answer(self.lm.model(**some), some["attention_mask"])
-                found |= dict(zip(places, rows.float().cpu().numpy(), strict=True))
-        return np.array([found[place] for place in range(len(inputs))], np.float32)
-
-    def _tokens(self, inputs: Sequence[Fields], truncation: bool = True) -> Any:
-        first, *others = self.template.fields
-        texts = [value_of(fields, first) for fields in inputs]
-        pairs = ["\n".join(value_of(one, name) for name in others) for one in inputs]
-        return self.lm.tokenizer(
-            texts, pairs if others else None, truncation=truncation, max_length=self.max_length
-        )
-
-    def _padded(self, tokens: Any, places: Sequence[int]) -> dict[str, torch.Tensor]:
-        taken = inspect.signature(self.lm.model.forward).parameters
-        some = {
-            name: [values[place] for place in places]
-            for name, values in tokens.items()
-            if name in taken and not (name == "token_type_ids" and self._one_kind_of_text)
-        }
-        padded = self.lm.tokenizer.pad(some, return_tensors="pt")
-        return {name: values.to(self.lm.model.device) for name, values in padded.items()}
-
-    @property
-    def _one_kind_of_text(self) -> bool:
-        return int(getattr(self.lm.model.config, "type_vocab_size", 2)) < 2
+        """What the model takes, int64 [inputs, longest] each; InputError as `encode`."""
+        return classifier_inputs(self.lm.model, self.encode(inputs))
 
 
 def encoder_files(name: str, provider: str) -> ModelFiles:
@@ -104,20 +57,19 @@ def encoder_files(name: str, provider: str) -> ModelFiles:
 
     Raises InputError when it is not there, or of another kind.
     """
-    family = str(load_model_config(name).model_type)
-    if family not in ENCODERS:
+    config = load_model_config(name)
+    if not is_encoder(config):
         raise InputError(
-            f"{name} is no sentence encoder but a {family}: give one with --encoder, of the "
-            f"families {', '.join(ENCODERS)}"
+            f"{name} is no sentence encoder but a {config.model_type}: give one with --encoder, of "
+            f"the families {', '.join(ENCODERS)}"
         )
     return find_model(name, pick_device(provider), torch.float32)
 
 
 def text_encoder(lm: LanguageModel, template: PromptTemplate, max_length: int) -> TextEncoder:
-    """The encoder for a task's form; no more tokens than the model has positions for."""
-    config = lm.model.config
-    start = config.pad_token_id + 1 if config.model_type in _PADDED_POSITIONS else 0
-    return TextEncoder(lm, template, min(max_length, lm.max_positions - start))
+    """The encoder for a task's form; no more tokens than the model was made for."""
+    most = min(max_length, longest_input(lm.model.config))
+    return TextEncoder(lm, template.without_pattern, most)
 
 
 def open_encoder(
@@ -127,17 +79,24 @@ def open_encoder(
     return text_encoder(encoder_files(name, provider).load(AutoModel), template, max_length)
 
 
+@torch.inference_mode()
 def sentence_embeddings(
     encoder: TextEncoder, inputs: Sequence[Fields], normalise: bool = True
 ) -> NDArray[np.float32]:
     """The mean of each input's last states, of length 1 unless told: float32 [inputs, width].
 
-    As sentence-transformers does for MiniLM (Reimers and Gurevych, arXiv 1908.10084).
+    As sentence-transformers does for MiniLM (Reimers and Gurevych, arXiv 1908.10084). Raises
+    InputError for an input that lacks a field.
     """
-
-    def mean(output: Any, mask: torch.Tensor) -> torch.Tensor:
-        real = mask[..., None].to(output.last_hidden_state.dtype)
-        found = (output.last_hidden_state * real).sum(1) / real.sum(1)
-        return torch.nn.functional.normalize(found, dim=-1) if normalise else found
-
-    return encoder.run(inputs, mean)
+    model: Any = encoder.lm.model
+    encoded = encoder.encode(inputs)
+    found = np.zeros((len(inputs), model.config.hidden_size), np.float32)
+    for places in batches([len(one.ids) for one in encoded], ROWS):
+        batch = classifier_inputs(model, [encoded[place] for place in places])
+        states = model(**batch).last_hidden_state
+        real = batch["attention_mask"][..., None].to(states.dtype)
+        mean = (states * real).sum(1) / real.sum(1)
+        if normalise:
+            mean = torch.nn.functional.normalize(mean, dim=-1)
+        found[places] = mean.cpu().numpy()
+    return found

@@ -217,7 +217,9 @@ def _prepare(
         reference[context] = Prompted(scorer, longest, prefix=prefix).logits(gate.fields)
     main = contexts[0]
     texts = [[*main, *ids] for ids in _queries(tokenizer, template, measured, longest, main)]
-    feeds = make_feeds([ids for ids in texts if len(ids) > len(prefixes[0])], 0, FEED_ROWS)
+    feeds = make_feeds(
+        [Encoded(ids, False) for ids in texts if len(ids) > len(prefixes[0])], 0, FEED_ROWS
+    )
     stack = with_pasts(stack, pasts[0]) if pasts else stack
     source = Source(write_graph(stack), "fused", prefixes[0], stack, pasts=pasts)
     parameters = sum(weights.numel() for weights in lm.model.parameters())

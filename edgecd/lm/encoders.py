@@ -1,0 +1,117 @@
+"""Encoders as students: the standard text classifier of their family, with a head to be trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers import AutoModelForSequenceClassification, PreTrainedModel
+
+from edgecd.errors import InputError
+from edgecd.lm.models import LanguageModel, ModelFiles, Unsupported
+
+# Families that read a text, or a pair of texts, at once and have a standard text classifier.
+ENCODERS = (
+    "bert",
+    "camembert",
+    "deberta",
+    "deberta-v2",
+    "distilbert",
+    "electra",
+    "modernbert",
+    "mpnet",
+    "roberta",
+    "xlm-roberta",
+)
+# What a checkpoint without a head for these labels may lack; anything else is a broken file.
+_HEADS = ("classifier", "pre_classifier", "pooler", "head", "score")
+
+
+def is_encoder(config: Any) -> bool:
+    """Whether a model's configuration (see `load_model_config`) is of an encoder known here."""
+    return str(config.model_type) in ENCODERS
+
+
+def takes_types(config: Any) -> bool:
+    """Whether a model tells an input's texts apart by `token_type_ids`."""
+    return is_encoder(config) and int(getattr(config, "type_vocab_size", 0) or 0) > 1
+
+
+def longest_input(config: Any) -> int:
+    """Tokens of the longest input that an encoder was made for, its special tokens included."""
+    positions = int(config.max_position_embeddings)
+    # RoBERTa and its kin count positions from behind the padding token's
+    counts_padding = ("roberta", "xlm-roberta", "camembert", "mpnet")
+    return positions - 2 if config.model_type in counts_padding else positions
+
+
+def check_encoder(name: str, config: Any, max_length: int) -> None:
+    """Raise InputError for inputs that are longer than the encoder can read."""
+    if max_length > longest_input(config):
+        raise InputError(
+            f"--max-length {max_length}: {name} reads {longest_input(config)} tokens at most"
+        )
+
+
+def refuse_other_kinds(name: str, config: Any) -> None:
+    """Raise Unsupported, naming the architecture, for what can be no student at all."""
+    known = [*(getattr(config, "architectures", None) or ()), config.model_type]
+    if getattr(config, "is_encoder_decoder", False):
+        raise Unsupported(
+            f"{name} is an encoder-decoder ({known[0]}): a student is a decoder (OPT, GPT-2, "
+            f"Llama, Qwen, Gemma ...) or an encoder ({', '.join(ENCODERS)})"
+        )
+    if type(config) not in AutoModelForSequenceClassification._model_mapping:
+        raise Unsupported(
+            f"{name}: transformers has no text classifier for {known[0]}, so it can be no student: "
+            f"choose a decoder (OPT, GPT-2, Llama, Qwen, Gemma ...) or an encoder "
+            f"({', '.join(ENCODERS)})"
+        )
+
+
+def load_encoder(files: ModelFiles, labels: Sequence[str], seed: int) -> LanguageModel:
+    """The encoder's standard classifier over `labels`, float32, with a new head.
+
+    What the checkpoint has of a head is kept where it fits; the rest is drawn with `seed`. The
+    pooling is the class's own, so that `pipeline("text-classification")` gives the same logits.
+    Raises InputError when weights are missing that belong to the encoder itself.
+    """
+    names = {
+        "id2label": dict(enumerate(labels)),
+        "label2id": {label: number for number, label in enumerate(labels)},
+    }
+    torch.manual_seed(seed)
+    kind = _Classifiers(names)
+    loaded = files.load(kind)
+    lost = [name for name in kind.missing if not _belongs_to_head(name)]
+    if lost:
+        raise InputError(
+            f"{files.name}: its files lack weights of the encoder ({', '.join(lost[:3])}"
+            f"{' ...' if len(lost) > 3 else ''}): get the whole model again"
+        )
+    return loaded
+
+
+class _Classifiers:
+    """The auto class with the labels in its options; it notes which weights were not there."""
+
+    def __init__(self, names: dict[str, Any]) -> None:
+        self.names = names
+        self.missing: list[str] = []
+
+    def from_pretrained(self, source: str, **options: Any) -> PreTrainedModel:
+        model, info = AutoModelForSequenceClassification.from_pretrained(
+            source,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # a head for other labels is replaced
+            **self.names,
+            **options,
+        )
+        self.missing = sorted(info["missing_keys"])
+        found: PreTrainedModel = model
+        return found
+
+
+def _belongs_to_head(name: str) -> bool:
+    return any(part in _HEADS for part in name.split("."))
