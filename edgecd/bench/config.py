@@ -18,7 +18,8 @@ class BenchConfig:
 
     `teacher`, `student`, `shots` and `seed` come from `run` or from the first bundle's provenance
     when not given; the demonstrations from `run`, or are drawn anew. `baselines` None stands for
-    all that can be measured, `prompt_runtimes` None for all that are installed.
+    all that can be measured, `prompt_runtimes` None for all that are installed, `rivals` None for
+    those that learn in seconds and whose needs are there.
     """
 
     task: str = option(help="Built-in name or TOML file.", group=_DATA, path=True)
@@ -60,6 +61,18 @@ class BenchConfig:
         (),
         help="Other runtimes for the run's checkpoint, or 'all' that are installed.",
         group=_OTHERS,
+    )
+    rivals: tuple[str, ...] | None = option(
+        None,
+        help="Simple classifiers on the run's labels: majority,tfidf,embeddings,encoder,setfit, "
+        "'all' or 'none' (default: all but setfit that can be measured).",
+        group=_OTHERS,
+    )
+    encoder: str | None = option(
+        None,
+        help="Sentence encoder of the rivals; by default the student, where it is one.",
+        group=_OTHERS,
+        path=True,
     )
     context: tuple[Path, ...] = option(
         (), help="Context files for a language model's bundle.", group=_OTHERS

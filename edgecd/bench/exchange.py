@@ -15,13 +15,15 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Spec:
-    """What the process of one system is asked. No label is passed: it cannot know the answers.
+    """What the process of one system is asked. No label is passed but those of the demonstrations:
+    it cannot know the answers.
 
     `do` is timing or evaluation, `folder` what was made for a converted system. Timing: `warmup`
     calls, then `timed_calls`, one query at a time from `queries`; then some of `long_texts` cut to
     each of `lengths`, in tokens. Evaluation: the inputs of `sets`
     and those to calibrate on (`calibration`), after `demonstrations`; then, after each of the other
-    `draws` of demonstrations, `draw_queries` and `draw_calibration`.
+    `draws` of demonstrations, `draw_queries` and `draw_calibration`. `seed` is of what is drawn at
+    random when a rival learns.
     """
 
     system: System
@@ -42,6 +44,7 @@ class Spec:
     draw_calibration: tuple[Fields, ...]
     lengths: tuple[int, ...] = ()
     long_texts: tuple[Fields, ...] = ()
+    seed: int = 0
     do: Literal["time", "evaluate"] = "evaluate"
     folder: str | None = None
 
@@ -140,3 +143,22 @@ class Conversion:
     calibration: tuple[Fields, ...]
     folder: str
     systems: Mapping[str, ConvertedPrompt]
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What `systems.rival` is asked: to learn one rival from `labelled`, into `folder`.
+
+    The examples are all that it is told of the task, besides its form. `encoder` is the model that
+    a rival with a sentence encoder starts from, empty for others.
+    """
+
+    rival: str
+    labelled: tuple[Demonstration, ...]
+    template: str
+    verbalizer: Mapping[str, str]
+    encoder: str
+    max_length: int
+    threads: int
+    seed: int
+    folder: str

@@ -21,6 +21,7 @@ from edgecd.host.processes import ending, last_words, run_module
 SYSTEMS = "systems"
 EVALUATION = "evaluation"
 WORKER, PROMPT_MODELS = "edgecd.bench.worker", "edgecd.bench.systems.prompt_models"
+RIVAL = "edgecd.bench.systems.rival"
 
 
 @dataclass(frozen=True)

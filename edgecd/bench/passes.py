@@ -12,8 +12,8 @@ from pathlib import Path
 
 from edgecd.bench import peers
 from edgecd.bench.exchange import Evaluation, Skipped, Spec, Timing, read_result
-from edgecd.bench.ledger import PROMPT_MODELS, Ledger, measure, run
-from edgecd.bench.plan import conversions
+from edgecd.bench.ledger import PROMPT_MODELS, RIVAL, Ledger, measure, run
+from edgecd.bench.plan import conversions, lesson
 from edgecd.bench.report.rows import Measured
 from edgecd.bench.systems.base import System
 from edgecd.formats.record import to_json
@@ -36,7 +36,7 @@ class Work:
 
 
 def convert(work: Work) -> None:
-    """Make the files of the converted systems that have still something to be measured."""
+    """Make, or train, the converted systems that have still something to be measured."""
     waiting = [
         system
         for system in work.systems
@@ -55,6 +55,8 @@ def convert(work: Work) -> None:
     for system in waiting:
         if system.kind == "peer":
             _convert_peer(work, system)
+        elif system.kind == "rival":
+            _train_rival(work, system)
 
 
 def _convert_peer(work: Work, system: System) -> None:
@@ -67,6 +69,14 @@ def _convert_peer(work: Work, system: System) -> None:
     if failure is not None:
         shutil.rmtree(work.folder / system.name, ignore_errors=True)
         why = failure.splitlines()[-1].strip()
+        work.ledger.keep_evaluation(system.name, Skipped(why))
+
+
+def _train_rival(work: Work, system: System) -> None:
+    work.progress(f"training {system.name} on the same labels")
+    asked = lesson(work.specs[system.name], work.folder)
+    why = measure(system.name, to_json(asked), asked.threads, RIVAL)["skipped"]
+    if why is not None:
         work.ledger.keep_evaluation(system.name, Skipped(why))
 
 

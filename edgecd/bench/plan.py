@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgecd.bench.config import BenchConfig
-from edgecd.bench.exchange import Conversion, ConvertedPrompt, Spec
+from edgecd.bench.exchange import Conversion, ConvertedPrompt, Lesson, Spec
 from edgecd.bench.lengths import long_texts
 from edgecd.bench.systems.base import ONNX, TORCH, Demonstration, System
 from edgecd.bench.systems.choose import Prompts
@@ -19,6 +19,7 @@ from edgecd.tasks.demonstrations import (
     calibration_inputs,
     draw_demonstrations,
     read_demonstrations,
+    read_labelled,
 )
 from edgecd.tasks.evaluation import EvalSet
 from edgecd.tasks.task import Task, read_split
@@ -36,7 +37,9 @@ TORCH_EXAMPLES = 100
 class Shown:
     """The prompts' demonstrations: by number, the main ones among them, and other draws of those.
 
-    `calibration` are inputs without labels; `notes` say where all of it came from.
+    `labelled` is what rivals learn from: all examples whose labels the run was shown, where there
+    is a run, else the main demonstrations. `calibration` are inputs without labels; `notes` say
+    where all of it came from, `seed` what it was drawn with.
     """
 
     main: Demonstrations
@@ -44,6 +47,8 @@ class Shown:
     draws: tuple[Demonstrations, ...]
     calibration: tuple[Mapping[str, str], ...]
     notes: tuple[str, ...]
+    labelled: Demonstrations
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,7 @@ def choose_demonstrations(
     seed = int(made.get("seed") or 0) if config.seed is None else config.seed
     train = read_split(task, "train").examples if "train" in task.splits else ()
     notes, main, shots = [], None, config.shots
+    labelled = None if config.run is None else read_labelled(config.run)
     if shots is None and config.run is not None:
         main = read_demonstrations(config.run)
     if main is None:
@@ -97,7 +103,7 @@ def choose_demonstrations(
     if not calibration:
         notes.append("Prompts are not calibrated: the task has no train split to do it on.")
     by_number = {len(main): main, 0: Demonstrations(), **some}
-    return Shown(main, by_number, tuple(others), calibration, tuple(notes))
+    return Shown(main, by_number, tuple(others), calibration, tuple(notes), labelled or main, seed)
 
 
 def refuse_empty_prompts(prompts: Prompts) -> None:
@@ -129,6 +135,7 @@ def make_specs(
     specs = {}
     for system in systems:
         naive, prompt = system.accuracy_from is not None, system.kind == "icl"
+        rival = system.kind == "rival"
         few = prompt and system.shots not in (0, len(shown.main))
         again = elsewhere and prompt and system.runtime == TORCH
         calls = conditions.latency_queries or TIMED_CALLS[naive] // (2 if again else 1)
@@ -139,7 +146,7 @@ def make_specs(
             system=system,
             template=task.template.text,
             verbalizer=task.template.verbalizer,
-            demonstrations=_plain(shown.by_number[system.shots]) if prompt else (),
+            demonstrations=_labelled(system, shown),
             max_length=conditions.max_length,
             provider=conditions.provider,
             threads=conditions.threads,
@@ -149,11 +156,13 @@ def make_specs(
             timed_calls=each,
             sets=own if few or again else inputs,
             calibration=calibration if prompt else (),
-            draws=() if few else tuple(map(_plain, shown.draws)),
+            # Other draws have labels that a rival may not see.
+            draws=() if few or rival else tuple(map(_plain, shown.draws)),
             draw_queries=main[:DRAW_EXAMPLES],
             draw_calibration=shown.calibration[:DRAW_CALIBRATION],
-            lengths=() if prompt else conditions.lengths,
-            long_texts=() if prompt else long,
+            lengths=() if prompt or rival else conditions.lengths,
+            long_texts=() if prompt or rival else long,
+            seed=shown.seed if rival else 0,
         )
     return specs
 
@@ -188,6 +197,28 @@ def conversions(
             )
         )
     return found
+
+
+def lesson(spec: Spec, folder: Path) -> Lesson:
+    """What a rival's training is told of its spec: the labelled examples, and nothing to answer."""
+    system = spec.system
+    return Lesson(
+        rival=str(system.rival),
+        labelled=spec.demonstrations,
+        template=spec.template,
+        verbalizer=spec.verbalizer,
+        encoder=system.model,
+        max_length=spec.max_length,
+        threads=spec.threads,
+        seed=spec.seed,
+        folder=str(folder / system.name),
+    )
+
+
+def _labelled(system: System, shown: Shown) -> tuple[Demonstration, ...]:
+    if system.kind == "rival":
+        return _plain(shown.labelled)
+    return _plain(shown.by_number[system.shots]) if system.kind == "icl" else ()
 
 
 def _plain(demonstrations: Demonstrations) -> tuple[Demonstration, ...]:

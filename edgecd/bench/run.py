@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgecd.bench import peers
 from edgecd.bench.config import BenchConfig
 from edgecd.bench.ledger import open_ledger
+from edgecd.bench.others import choose_others, rival_notes
 from edgecd.bench.passes import Work, convert, measure_all
 from edgecd.bench.plan import (
     Conditions,
@@ -56,8 +56,9 @@ def bench(
     """Measure bundles and the prompts they replace; write the report to OUT and return it.
 
     Prompts run in PyTorch, in the config's `dtype`, and on onnxruntime, in the first bundle's
-    precision; beside them fewer and other demonstrations, other runtimes for the run's checkpoint
-    (`peers`), and contexts for the bundles of language models. Each system is evaluated once, then
+    precision; beside them fewer and other demonstrations, simple classifiers that learn from the
+    demonstrations (`rivals`), other runtimes for the run's checkpoint (`peers`), and contexts for
+    the bundles of language models. Each system is evaluated once, then
     timed in `rounds`, so that a noisy machine hurts all alike, each time in a fresh process.
     Results are kept in OUT/systems, so the same command goes on where it stopped, and more bundles
     can join.
@@ -90,9 +91,8 @@ def bench(
         first.precision,
     )
     refuse_empty_prompts(prompts)
-    chosen, absent = _choose_peers(config.peers)
-    checkpoint = None if run is None else run / "checkpoint"
-    systems = list_systems(given, models, prompts, chosen, checkpoint, contexts)
+    others, absent = choose_others(config, first, models, len(shown.labelled))
+    systems = list_systems(given, models, prompts, others, contexts)
     specs = make_specs(systems, task, sets, shown, _conditions(config, given, machine))
     described = {name: one for name, one in to_json(machine).items() if name != "ram_bytes"}
     marks = {name: fingerprint(to_json(spec), described) for name, spec in specs.items()}
@@ -100,7 +100,11 @@ def bench(
     work = Work(systems, specs, ledger, out / MODELS, config.rounds, progress)
     convert(work)
     measured, left_out = measure_all(work)
-    notes = [*_prompt_notes(config, prompts, shown), *absent, *left_out, *_limited(sets)]
+    notes = [
+        *_prompt_notes(config, prompts, shown),
+        *rival_notes(systems, len(shown.labelled), made),
+    ]
+    notes += [*absent, *left_out, *_limited(sets)]
     reference = find_reference(measured)
     rows = make_rows(measured, sets, task.labels, reference)
     siblings = {one.name for one in given if _made_as(one) == _made_as(given[0])}
@@ -145,17 +149,6 @@ def _check_lengths(lengths: Sequence[int], bundles: Sequence[Bundle]) -> None:
                     f"--lengths {length}: {one.folder} reads from 1 to {one.manifest.max_length} "
                     "tokens of a query"
                 )
-
-
-def _choose_peers(names: Sequence[str]) -> tuple[list[str], list[str]]:
-    """(peers to measure, why others are not); `all` stands for what is installed."""
-    if list(names) == ["all"]:
-        return list(peers.installed()), []
-    for name in names:
-        peers.find(name)
-    reasons = {name: peers.missing_reason(name) for name in names}
-    absent = [f"{name} was left out: {reason}." for name, reason in reasons.items() if reason]
-    return [name for name in names if not reasons[name]], absent
 
 
 def _conditions(config: BenchConfig, bundles: Sequence[Bundle], machine: Machine) -> Conditions:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from edgecd.tasks.answerer import Answerer
 
-_WATCHED = ("torch", "transformers", "onnxruntime", "onnx", "tokenizers", "numpy")
+_WATCHED = ("torch", "transformers", "onnxruntime", "onnx", "tokenizers", "sklearn", "numpy")
 
 
 def work(asked: Any) -> Any:
@@ -52,6 +52,10 @@ def load(spec: Spec) -> Loaded:
         from edgecd.bench.systems import peer
 
         return peer.load(spec)
+    if spec.system.kind == "rival":
+        from edgecd.bench.systems import rival
+
+        return rival.load(spec)
     if spec.system.runtime == ONNX:
         from edgecd.bench.systems import onnx_prompt
 

@@ -9,7 +9,7 @@ TEACHER, TEACHER_CACHED = "teacher-icl", "teacher-icl-cached"
 SAME_SIZE, SAME_SIZE_CACHED = "same-size-icl", "same-size-icl-cached"
 ZERO_SHOT = "same-size-zero-shot"
 STUDENT, PBFT, MEND, PROMPT_TUNING = "student", "pbft", "mend", "prompt-tuning"
-CONTEXT, PEER = "context", "peer"
+CONTEXT, PEER, RIVAL = "context", "peer", "rival"
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ ROLES = (
     Role(PROMPT_TUNING, _FROZEN, "#7A8B2A", "h"),
     Role(CONTEXT, _FROZEN, "#0F8B8D", "<"),
     Role(PBFT, "Fine-tuned on the demonstrations", "#9B59D0", "X"),
+    Role(RIVAL, "Simple classifiers on the same labels", "#D0312D", ">"),
     Role(
         SAME_SIZE,
         _SAME_SIZE,

@@ -96,6 +96,7 @@ class World:
             "draws": 2,
             "rounds": 2,
             "latency_queries": 6,
+            "rivals": (),
             **changes,
         }
         return {"bundles": bundles or [self.bundle], "config": BenchConfig(**asked)}
@@ -247,7 +248,7 @@ def test_a_prompt_on_onnxruntime_answers_as_in_pytorch(
     assert row["runtime"] == "onnxruntime" and row["precision"] == "fp32"
 
 
-def test_rivals_are_on_the_students_own_runtime(report: dict[str, Any]) -> None:
+def test_prompts_to_compare_with_are_on_the_students_own_runtime(report: dict[str, Any]) -> None:
     student = row_of(report, "student-fp32")["faster_than"]
     assert student["naive"]["system"] == "teacher-icl-onnx-fp32"
     assert student["cached"]["system"] == "teacher-icl-cached-onnx-fp32"

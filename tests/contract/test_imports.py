@@ -28,8 +28,12 @@ HEAVY = (
     "matplotlib",
     "huggingface_hub",
 )
-# What reads a language model, each in a process of its own.
-TORCH_BASELINES = ("edgecd.bench.systems.torch_prompt", "edgecd.bench.systems.prompt_models")
+# What reads a language model or an encoder, each in a process of its own.
+TORCH_BASELINES = (
+    "edgecd.bench.systems.torch_prompt",
+    "edgecd.bench.systems.prompt_models",
+    "edgecd.bench.rivals.text_encoder",
+)
 TORCH_SIDE = ("torch", "transformers", "peft", "accelerate")
 # Package -> what importing any of its modules must not load.
 HIGH = ("edgecd.training", "edgecd.export", "edgecd.bench")

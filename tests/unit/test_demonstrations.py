@@ -12,6 +12,7 @@ from edgecd.tasks.demonstrations import (
     Demonstrations,
     calibration_inputs,
     read_demonstrations,
+    read_labelled,
     write_demonstrations,
 )
 from edgecd.tasks.encoding import token_ids
@@ -63,6 +64,12 @@ def test_a_file_keeps_every_draw_and_gives_the_first(tmp_path: Path):
     assert set(lines[0]) == {"draw", "id", "fields", "label"}
     assert read_demonstrations(tmp_path) == SHOWN
     assert read_demonstrations(tmp_path / "elsewhere") is None
+
+
+def test_all_labels_of_a_run_are_those_of_every_draw_each_once(tmp_path: Path):
+    write_demonstrations(tmp_path, [SHOWN, Demonstrations((EXAMPLES[4], *EXAMPLES[:2]))])
+    assert read_labelled(tmp_path) == Demonstrations((*SHOWN, EXAMPLES[4]))
+    assert read_labelled(tmp_path / "elsewhere") is None
 
 
 def test_what_is_shown_does_not_calibrate():

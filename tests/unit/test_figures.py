@@ -107,7 +107,7 @@ def test_colours_are_legible_on_white_and_on_near_black() -> None:
         linear = [s / 12.92 if s <= 0.04045 else ((s + 0.055) / 1.055) ** 2.4 for s in shares]
         return float(np.dot(linear, [0.2126, 0.7152, 0.0722]))
 
-    assert len(set(COLORS.values())) == len(COLORS) == 11
+    assert len(set(COLORS.values())) == len(COLORS) == 12
     for color in COLORS.values():
         assert 1.05 / (luminance(color) + 0.05) >= 3  # WCAG 2, graphical objects
         assert (luminance(color) + 0.05) / (luminance("#12161b") + 0.05) >= 3

@@ -8,14 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from edgecd.bench import peers
-from edgecd.bench.peers import registry
+from edgecd.bench import needs, peers
 from edgecd.errors import InputError
 
 
 def hide(monkeypatch: pytest.MonkeyPatch, *missing: str) -> None:
     """An environment in which everything is there but `missing`."""
-    monkeypatch.setattr(registry, "_is_there", lambda module: module not in missing)
+    monkeypatch.setattr(needs, "is_there", lambda module: module not in missing)
 
 
 def test_what_is_missing_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,7 +60,7 @@ def test_modules_are_looked_up_without_importing_their_package(
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(RuntimeError):  # what the usual way does
         importlib.util.find_spec("loud_package.inner")
-    assert registry._is_there("loud_package.inner")
-    assert not registry._is_there("loud_package.outer")
-    assert not registry._is_there("no_such_package.inner")
+    assert needs.is_there("loud_package.inner")
+    assert not needs.is_there("loud_package.outer")
+    assert not needs.is_there("no_such_package.inner")
     assert "loud_package" not in sys.modules

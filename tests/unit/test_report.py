@@ -171,7 +171,7 @@ def test_the_verdict_quotes_both_ratios() -> None:
     assert "1000.0 ms with it read each time (100.0 times as fast)" in text
 
 
-def test_the_prompt_on_the_students_own_runtime_is_the_rival() -> None:
+def test_a_student_is_compared_with_the_prompt_on_its_own_runtime() -> None:
     report = synthetic_report()
     text = verdict(report)
     rival, student = (row_of(report, name) for name in (ONNX_CACHED, STUDENT))
@@ -233,7 +233,7 @@ def test_the_verdict_holds_its_parts_and_the_sentence_says_them() -> None:
     assert found.gap and found.gap.difference == pytest.approx(-0.04)
     assert found.cached and (found.cached.prompt.role, found.cached.ratio) == (TEACHER_CACHED, 10)
     assert found.naive and (found.naive.prompt.role, found.naive.ratio) == (TEACHER, 100)
-    assert found.rival == found.cached
+    assert found.against == found.cached
     text = sentence(found)
     assert text.startswith(f"{answer_text(found)} ({gap_text(found)}). ")
     assert text.endswith(cost_text(found))

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.machinery import PathFinder
-from importlib.util import find_spec
 
+from edgecd.bench import needs
 from edgecd.errors import InputError, suggest
 
 
@@ -53,11 +52,6 @@ PEERS = (
     Peer("llama.cpp-q8_0", "llamacpp", "q8_0", "q8_0", ("llama_cpp", "gguf", *_TORCH)),
 )
 NAMES = tuple(peer.name for peer in PEERS)
-_PACKAGES = {
-    "llama_cpp": "llama-cpp-python",
-    "onnx_ir": "onnx-ir",
-    "optimum.onnxruntime": "optimum-onnx",
-}
 
 
 def find(name: str) -> Peer:
@@ -78,21 +72,4 @@ def installed() -> tuple[str, ...]:
 def missing_reason(name: str) -> str:
     """What a peer needs that is not installed, and the command for it; empty when all is there."""
     peer = find(name)
-    missing = [_PACKAGES.get(need, need) for need in peer.needs if not _is_there(need)]
-    if not missing:
-        return ""
-    advice = peer.advice or f"pip install {' '.join(missing)}"
-    return f"{name} needs {_listed(missing)}: {advice}"
-
-
-def _is_there(module: str) -> bool:
-    """Whether a module can be found; unlike `find_spec` alone, its package is not imported."""
-    package = find_spec(module.partition(".")[0])
-    if package is None or "." not in module:
-        return package is not None
-    return PathFinder.find_spec(module, package.submodule_search_locations) is not None
-
-
-def _listed(names: list[str]) -> str:
-    *first, last = names
-    return f"{', '.join(first)} and {last}" if first else last
+    return needs.missing_reason(name, peer.needs, peer.advice)

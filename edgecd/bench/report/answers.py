@@ -85,6 +85,28 @@ def with_quality(
     )
 
 
+def with_bundles(
+    row: Row, answers: Judged, bundles: Mapping[str, Judged], sets: Sequence[EvalSet]
+) -> Row:
+    """The row of a rival with its accuracy minus that of each bundle, on every set."""
+    main, *others = sets
+
+    def minus(one: EvalSet) -> dict[str, Difference]:
+        predicted = answers.predicted(one.name)
+        found = {
+            name: _against(predicted, other.predicted(one.name), one.columns)
+            for name, other in bundles.items()
+            if one.name in other.log_probabilities
+        }
+        return {name: gap for name, gap in found.items() if gap is not None}
+
+    ood = dict(row.ood_accuracy)
+    for one in others:
+        if (known := ood.get(one.name)) is not None:
+            ood[one.name] = replace(known, minus_bundles=minus(one))
+    return replace(row, minus_bundles=minus(main), ood_accuracy=ood)
+
+
 def _out_of_domain(one: EvalSet, answers: Judged, reference: Judged | None) -> OutOfDomain | None:
     """Accuracy on one set; None for a system that was not asked (see `plan.make_specs`)."""
     if one.name not in answers.log_probabilities:

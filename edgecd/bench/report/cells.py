@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgecd.bench.report.record import Report, Row
-from edgecd.bench.report.selection import How, main_rival, parts_of, rival_of
+from edgecd.bench.report.selection import How, against, against_main, parts_of
 
 NONE = "-"
 
@@ -65,22 +65,22 @@ def gap_to_reference(report: Report, row: Row) -> str:
 
 def faster(report: Report, row: Row, how: How, named: bool = False) -> str:
     """Times as fast as the teacher's prompt, `how`: naive or cached."""
-    rival = rival_of(report, row, how)
-    if rival is None:
+    found = against(report, row, how)
+    if found is None:
         return NONE
-    return times(rival.ratio) + (f" ({rival.prompt.system})" if named else "")
+    return times(found.ratio) + (f" ({found.prompt.system})" if named else "")
 
 
 def less_memory(report: Report, row: Row) -> str:
     """How many times less memory than the teacher's cached prompt, else its naive one."""
-    rival = main_rival(report, row)
-    return _less(rival.prompt.peak_rss_bytes if rival else None, row.peak_rss_bytes)
+    found = against_main(report, row)
+    return _less(found.prompt.peak_rss_bytes if found else None, row.peak_rss_bytes)
 
 
 def less_disk(report: Report, row: Row) -> str:
     """How many times less on disk than the teacher's cached prompt, else its naive one."""
-    rival = main_rival(report, row)
-    return _less(rival.prompt.disk_bytes if rival else None, row.disk_bytes)
+    found = against_main(report, row)
+    return _less(found.prompt.disk_bytes if found else None, row.disk_bytes)
 
 
 def _less(theirs: int | None, ours: int | None) -> str:
@@ -122,8 +122,10 @@ def mcnemar(report: Report, row: Row) -> str:
     return f"{text} ({gap.only_this_right}:{gap.only_reference_right})"
 
 
-def p_value(p: float) -> str:
+def p_value(p: float | None) -> str:
     """A p value with the digits that matter."""
+    if p is None:
+        return NONE
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 

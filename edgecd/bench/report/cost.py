@@ -8,7 +8,7 @@ import numpy as np
 
 from edgecd.bench.report.drawing import Drawing, color_of
 from edgecd.bench.report.record import Report, Row
-from edgecd.bench.report.selection import best_student, rival_of
+from edgecd.bench.report.selection import against, best_student
 from edgecd.plotting.labels import Point, label_points
 from edgecd.plotting.roles import role_of
 from edgecd.plotting.style import INK, figure, log_axis, short
@@ -63,14 +63,14 @@ def break_even(report: Report) -> Iterator[Drawing]:
     student = best_student(report)
     if student is None or student.training is None:
         return
-    rivals = (
-        (rival_of(report, student, "naive"), "a prompt read each time"),
-        (rival_of(report, student, "cached"), "a cached prompt"),
+    compared = (
+        (against(report, student, "naive"), "a prompt read each time"),
+        (against(report, student, "cached"), "a cached prompt"),
     )
     prompts = [
-        (rival.prompt, words)
-        for rival, words in rivals
-        if rival and rival.prompt.p50_ms > student.p50_ms
+        (found.prompt, words)
+        for found, words in compared
+        if found and found.prompt.p50_ms > student.p50_ms
     ]
     if not prompts:
         return

@@ -11,6 +11,7 @@ import numpy as np
 from edgecd.bench.report.cost import break_even, cost_against_shots
 from edgecd.bench.report.drawing import Drawing, Estimate, bars, color_of, estimates, row_axes
 from edgecd.bench.report.record import Report, Row
+from edgecd.bench.report.same_labels import same_labels
 from edgecd.bench.report.selection import answering, ordered, parts_of
 from edgecd.plotting.labels import label_points
 from edgecd.plotting.roles import role_of
@@ -40,6 +41,7 @@ def drawings_of(report: Report) -> Iterator[Drawing]:
     yield from _latency(report)
     yield from _out_of_domain(report)
     yield from _by_group(report)
+    yield from same_labels(report)
     yield from cost_against_shots(report)
     yield from break_even(report)
 

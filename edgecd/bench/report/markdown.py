@@ -19,7 +19,8 @@ def markdown(report: Report) -> str:
     """report.md: made from report.json alone."""
     main = tables.main_table(report)
     parts = [f"# Benchmark: {report.task}", report.verdict, _markdown_table(main), main.about]
-    others = [tables.against_table(report), tables.accuracy_table(report)]
+    others = [tables.against_table(report), tables.rival_table(report)]
+    others.append(tables.accuracy_table(report))
     others += [tables.domain_table(report)] if report.ood else []
     others += [
         *tables.group_tables(report),

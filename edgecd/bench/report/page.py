@@ -14,9 +14,9 @@ from edgecd.bench.report.verdict import (
     NO_ADVICE,
     Verdict,
     answer_text,
-    cost_text,
     gap_text,
     judge,
+    rest,
 )
 from edgecd.bench.report.words import notes
 from edgecd.plotting.roles import role_of
@@ -81,8 +81,9 @@ def _head(report: Report, verdict: Verdict) -> Iterator[str]:
     yield "<header>"
     yield f"<h1>Benchmark: {escape(report.task)}</h1>"
     yield f'<p class="verdict">{_text(f"{answer}." if answer else NO_ADVICE)}</p>'
-    if gap:
-        yield f'<p class="rest">{_text(f"{gap[0].upper()}{gap[1:]}. {cost_text(verdict)}")}</p>'
+    behind = [f"{gap[0].upper()}{gap[1:]}."] if gap else []
+    if behind := [*behind, *rest(verdict)]:
+        yield f'<p class="rest">{_text(" ".join(behind))}</p>'
     if numbers := list(_key_numbers(report, verdict)):
         yield '<dl class="key">'
         for name, value in numbers:
@@ -92,20 +93,26 @@ def _head(report: Report, verdict: Verdict) -> Iterator[str]:
 
 
 def _key_numbers(report: Report, verdict: Verdict) -> Iterator[tuple[str, str]]:
-    best, rival = verdict.student, verdict.rival
-    if best is None or rival is None:
+    if simple := verdict.simple:
+        low, high = (100 * end for end in simple.gap.ci95)
+        yield (
+            f"accuracy of `{simple.row.system}` against the student [{low:+.1f}, {high:+.1f}]",
+            f"{100 * simple.gap.difference:+.1f} points",
+        )
+    best, found = verdict.student, verdict.against
+    if best is None or found is None:
         return
-    how = "cached" if role_of(rival.prompt.role).cached else "prompt's"
+    how = "cached" if role_of(found.prompt.role).cached else "prompt's"
     if gap := verdict.gap:
         low, high = (100 * end for end in gap.ci95)
         yield (
             f"accuracy against `{report.reference}` [{low:+.1f}, {high:+.1f}]",
             f"{100 * gap.difference:+.1f} points",
         )
-    yield f"as fast as the {how} prompt, {best.p50_ms:.0f} ms a query", f"{rival.ratio:.1f}x"
+    yield f"as fast as the {how} prompt, {best.p50_ms:.0f} ms a query", f"{found.ratio:.1f}x"
     for ours, theirs, words in (
-        (best.peak_rss_bytes, rival.prompt.peak_rss_bytes, "memory"),
-        (best.disk_bytes, rival.prompt.disk_bytes, "disk"),
+        (best.peak_rss_bytes, found.prompt.peak_rss_bytes, "memory"),
+        (best.disk_bytes, found.prompt.disk_bytes, "disk"),
     ):
         if ours and theirs:
             yield f"less {words}, {cells.megabytes(ours)} MB", f"{theirs / ours:.1f}x"
@@ -148,7 +155,8 @@ def _figures(pictures: Sequence[Picture] | None) -> Iterator[str]:
 
 
 def _details(report: Report) -> Iterator[str]:
-    found = [tables.domain_table(report)] if report.ood else []
+    found = [tables.rival_table(report)]
+    found += [tables.domain_table(report)] if report.ood else []
     found += [*tables.group_tables(report), tables.accuracy_table(report)]
     found += [tables.against_table(report), tables.speed_table(report)]
     found.append(tables.length_table(report))

@@ -9,7 +9,7 @@ from typing import Any
 
 from edgecd.errors import InputError
 from edgecd.files import read_json
-from edgecd.formats.record import from_json, to_json
+from edgecd.formats.record import LeftOut, from_json, to_json
 from edgecd.plotting.roles import TEACHER, TEACHER_CACHED
 
 REPORT = "report.json"
@@ -62,12 +62,13 @@ class Group:
 
 @dataclass(frozen=True)
 class OutOfDomain:
-    """Accuracy on another task."""
+    """Accuracy on another task; `minus_bundles` as in a Row."""
 
     accuracy: float
     ci95: Interval
     examples: int
     minus_teacher: Difference | None = None
+    minus_bundles: LeftOut[Mapping[str, Difference] | None] = None
     groups: Mapping[str, Group] = field(default_factory=dict)
 
 
@@ -134,7 +135,8 @@ class Row:
     None is what was not measured. Accuracies are of the task's own set, of `examples` labelled
     inputs; `accuracy_from` names the system whose answers they are, where it has none of its own.
     `labels_changed` is the share of labels that are not those of the same checkpoint in PyTorch
-    (the peer of that name), `lengths` the latency by tokens of a query.
+    (the peer of that name), `lengths` the latency by tokens of a query. `minus_bundles` holds a
+    rival's accuracy minus that of each bundle, by name.
     """
 
     system: str
@@ -174,6 +176,7 @@ class Row:
     calibration_inputs: int = 0
     agreement_with_teacher: float | None = None
     accuracy_minus_teacher: Difference | None = None
+    minus_bundles: LeftOut[Mapping[str, Difference] | None] = None
     ood_accuracy: Mapping[str, OutOfDomain | None] = field(default_factory=dict)
     draws: Draws | None = None
     accuracy_from: str | None = None

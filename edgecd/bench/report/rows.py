@@ -9,13 +9,13 @@ from statistics import mean, median
 import numpy as np
 
 from edgecd.bench.exchange import Evaluation, Timing
-from edgecd.bench.report.answers import draw_spread, judge, with_quality
+from edgecd.bench.report.answers import draw_spread, judge, with_bundles, with_quality
 from edgecd.bench.report.record import FasterThan, Latency, Noise, Ratio, Round, Row, SameAnswers
 from edgecd.bench.systems.base import System
 from edgecd.plotting.roles import TEACHER, TEACHER_CACHED
 from edgecd.tasks.evaluation import EvalSet
 
-_RIVALS = (TEACHER, TEACHER_CACHED)  # read for each query, and with its prefix cached
+_PROMPTS = (TEACHER, TEACHER_CACHED)  # read for each query, and with its prefix cached
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ def make_rows(
         for name, one in by_name.items()
         if one.evaluation is not None
     }
+    bundles = {name: one for name, one in judged.items() if by_name[name].system.kind == "bundle"}
     rows = []
     for one in measured:
         source = one.system.accuracy_from
@@ -55,11 +56,14 @@ def make_rows(
                 compare(one.rounds[0], asked.rounds[0]) if source and asked else None
             ),
             faster_than=FasterThan(
-                *(_faster(one, _rival(one.system, role, measured)) for role in _RIVALS)
+                *(_faster(one, _prompt_of(one.system, role, measured)) for role in _PROMPTS)
             ),
         )
         answers = judged.get(source or one.system.name)
-        rows.append(with_quality(row, answers, judged.get(reference or ""), sets))
+        row = with_quality(row, answers, judged.get(reference or ""), sets)
+        if one.system.kind == "rival" and answers is not None:
+            row = with_bundles(row, answers, bundles, sets)
+        rows.append(row)
     return tuple(rows)
 
 
@@ -163,10 +167,10 @@ def _spread(rounds: Sequence[Timing]) -> float:
     return max(p50s) / min(p50s)
 
 
-def _rival(system: System, role: str, measured: Sequence[Measured]) -> Measured | None:
+def _prompt_of(system: System, role: str, measured: Sequence[Measured]) -> Measured | None:
     """The teacher's prompt on the system's own runtime where there is one, with most shots."""
     found = [one for one in measured if one.system.role == role and one.system is not system]
-    if system.role in _RIVALS:
+    if system.role in _PROMPTS:
         return None
     most = max((one.system.shots for one in found), default=0)
     found = [one for one in found if one.system.shots == most]
@@ -174,10 +178,10 @@ def _rival(system: System, role: str, measured: Sequence[Measured]) -> Measured 
     return found[0] if found else None
 
 
-def _faster(one: Measured, rival: Measured | None) -> Ratio | None:
-    """How many times less time than a rival."""
-    if rival is None:
+def _faster(one: Measured, prompt: Measured | None) -> Ratio | None:
+    """How many times less time than a prompt."""
+    if prompt is None:
         return None
-    rounds = zip(rival.rounds, one.rounds, strict=False)
+    rounds = zip(prompt.rounds, one.rounds, strict=False)
     ratio = median_ratio([(theirs.latency_ms, ours.latency_ms) for theirs, ours in rounds])
-    return None if ratio is None else Ratio(rival.system.name, ratio)
+    return None if ratio is None else Ratio(prompt.system.name, ratio)

@@ -16,7 +16,7 @@ How = Literal["naive", "cached"]
 
 
 @dataclass(frozen=True)
-class Rival:
+class Against:
     """The teacher's prompt that a row is compared with, and how many times as fast the row is."""
 
     prompt: Row
@@ -69,13 +69,13 @@ def best_student(report: Report) -> Row | None:
     return max(bundles, key=lambda row: row.accuracy or 0.0)
 
 
-def rival_of(report: Report, row: Row, how: How) -> Rival | None:
+def against(report: Report, row: Row, how: How) -> Against | None:
     """The teacher's prompt that this row is compared with."""
     found = row.faster_than.naive if how == "naive" else row.faster_than.cached
     prompt = row_of(report, found.system) if found else None
-    return None if found is None or prompt is None else Rival(prompt, found.ratio)
+    return None if found is None or prompt is None else Against(prompt, found.ratio)
 
 
-def main_rival(report: Report, row: Row) -> Rival | None:
+def against_main(report: Report, row: Row) -> Against | None:
     """The teacher's cached prompt, or its naive one where no cached one was measured."""
-    return rival_of(report, row, "cached") or rival_of(report, row, "naive")
+    return against(report, row, "cached") or against(report, row, "naive")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from edgecd.bench.report import cells
+from edgecd.bench.report.classifiers import Simple, classifiers, gap_words
 from edgecd.bench.report.record import FasterThan, OutOfDomain, Report, Row
-from edgecd.bench.report.selection import answering, groups, parts_of
+from edgecd.bench.report.selection import answering, best_student, groups, parts_of
 
 Column = tuple[str, Callable[[Row], str]]
 
@@ -158,6 +159,31 @@ def speed_table(report: Report) -> Table:
     about = "`spread`: the slowest round's p50 over the fastest round's. `load ms` includes "
     about += "reading a prefix that is cached. `queries/s` is at batch 1 unless the batch is given."
     return _table("Time", columns, report.rows, about, optional=True)
+
+
+def rival_table(report: Report) -> Table:
+    """Simple classifiers on the same labels, next to the student that is judged."""
+    student = best_student(report)
+    found = {} if student is None else {one.row.system: one for one in classifiers(report, student)}
+    columns: list[Column] = [
+        SYSTEM,
+        ("accuracy", lambda row: cells.number(row.accuracy, 3)),
+        ("difference [95%]", lambda row: gap_words(found[row.system].gap)),
+        ("McNemar p", lambda row: cells.p_value(found[row.system].gap.mcnemar_p)),
+    ]
+    columns += [(name, partial(_elsewhere, found, name)) for name in report.ood]
+    columns += [P50, MEMORY, DISK, ("runtime", cells.runtime)]
+    rows = [row for row in report.rows if row.system in found]
+    about = "Differences are from the accuracy of "
+    about += (
+        f"`{student.system if student else ''}`, on the same examples; those out of domain, too."
+    )
+    return _table("Next to simple classifiers on the same labels", columns, rows, about)
+
+
+def _elsewhere(found: Mapping[str, Simple], name: str, row: Row) -> str:
+    gap = found[row.system].elsewhere.get(name)
+    return cells.NONE if gap is None else gap_words(gap)
 
 
 def length_table(report: Report) -> Table:

@@ -20,14 +20,15 @@ Demonstration = tuple[Mapping[str, str], str]  # fields, and the label that is s
 class System:
     """One row.
 
-    `model` is a bundle folder, a language model's name, or the checkpoint that a peer converts;
-    `identity` changes with its weights. A prompt (`icl`) has `shots` demonstrations in its input,
-    read once where it is `cached`; on onnxruntime it has the `precision` that is asked for. A
-    language model's bundle takes a `context` file, or the one inside.
+    `model` is a bundle folder, a language model's name, the checkpoint that a peer converts, or
+    the sentence encoder that a rival starts from (empty for none); `identity` changes with its
+    weights. A prompt (`icl`) has `shots` demonstrations in its input, read once where it is
+    `cached`; on onnxruntime it has the `precision` that is asked for. A language model's bundle
+    takes a `context` file, or the one inside.
     """
 
     name: str
-    kind: Literal["bundle", "icl", "peer"]
+    kind: Literal["bundle", "icl", "peer", "rival"]
     role: str
     model: str
     identity: Any
@@ -37,6 +38,7 @@ class System:
     cached: bool = False
     bundle: str | None = None  # a peer's: the template and the labels are its
     context: str | None = None
+    rival: str | None = None  # its name in `bench.rivals`
 
     @property
     def accuracy_from(self) -> str | None:
@@ -46,8 +48,8 @@ class System:
 
     @property
     def converted(self) -> bool:
-        """Whether files must be made for it before it can be measured."""
-        return self.kind == "peer" or (self.kind == "icl" and self.runtime == ONNX)
+        """Whether it must be made, or trained, before it can be measured."""
+        return self.kind in ("peer", "rival") or (self.kind == "icl" and self.runtime == ONNX)
 
 
 @dataclass(frozen=True)

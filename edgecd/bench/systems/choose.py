@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgecd.bench.rivals import registry
 from edgecd.bench.systems.base import ONNX, TORCH, System
 from edgecd.contexts.methods import role_of_method
 from edgecd.errors import InputError, suggest
@@ -18,6 +19,7 @@ from edgecd.plotting.roles import (
     BASELINES,
     CONTEXT,
     PEER,
+    RIVAL,
     STUDENT,
     TEACHER,
     TEACHER_CACHED,
@@ -73,6 +75,23 @@ class Prompts:
     precision: str
 
 
+@dataclass(frozen=True)
+class Others:
+    """What is measured beside bundles and prompts, by name.
+
+    `peers` run `checkpoint`, which the first bundle was made from. `rivals` learn from the
+    demonstrations; some start from the model `encoder`.
+    """
+
+    peers: tuple[str, ...] = ()
+    checkpoint: Path | None = None
+    rivals: tuple[str, ...] = ()
+    encoder: str | None = None
+
+
+NO_OTHERS = Others()
+
+
 def known_models(made: Mapping[str, Any], teacher: str | None, student_base: str | None) -> Models:
     """Models as given, else as `made` tells: a run's `run.json`, or a bundle's provenance."""
     return Models(
@@ -120,20 +139,20 @@ def list_systems(
     bundles: Sequence[Bundle],
     models: Models,
     prompts: Prompts,
-    peers: Sequence[str] = (),
-    checkpoint: Path | None = None,
+    others: Others = NO_OTHERS,
     contexts: Sequence[GivenContext] = (),
 ) -> tuple[System, ...]:
-    """Every row in the report's order: prompts, peers, bundles, then contexts.
+    """Every row in the report's order: prompts, rivals, peers, bundles, then contexts.
 
-    Peers run `checkpoint`, which the first bundle was made from; contexts are given to every
-    bundle of a language model. Raises InputError for two systems of one name, peers without a
-    checkpoint, or contexts without such a bundle.
+    Contexts are given to every bundle of a language model. Raises InputError for two systems of
+    one name, peers without a checkpoint, or contexts without such a bundle.
     """
-    if peers and checkpoint is None:
+    checkpoint = others.checkpoint
+    if others.peers and checkpoint is None:
         raise InputError("--peers convert the run's checkpoint: say which run with --run")
     systems = list(_prompts(models, prompts))
-    systems += [_peer(name, Path(str(checkpoint)), bundles[0].folder) for name in peers]
+    systems += [_rival(name, others.encoder) for name in others.rivals]
+    systems += [_peer(name, Path(str(checkpoint)), bundles[0].folder) for name in others.peers]
     systems += [_bundle(one) for one in bundles]
     takers = [one for one in bundles if one.manifest.language_model is not None]
     if contexts and not takers:
@@ -188,6 +207,20 @@ def _peer(name: str, checkpoint: Path, bundle: Path) -> System:
         identity=_files_of(str(checkpoint)),
         runtime=name,
         bundle=str(bundle.resolve()),
+    )
+
+
+def _rival(name: str, encoder: str | None) -> System:
+    rival = registry.find(name)
+    model = (encoder or "") if rival.sentence_encoder else ""
+    return System(
+        name=rival.system,
+        kind="rival",
+        role=RIVAL,
+        model=model,
+        identity=_files_of(model) if model else None,
+        runtime=rival.runtime,
+        rival=name,
     )
 
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 import transformers
 
 from edgecd.bench.exchange import Spec
 from edgecd.bench.systems.base import Demonstration, Loaded, Metadata, SkippedError
+from edgecd.lm.footprint import model_disk_bytes
 from edgecd.lm.models import (
-    LanguageModel,
     Unsupported,
     load_language_model,
     pick_device,
@@ -26,14 +25,6 @@ from edgecd.tasks.prompts import PromptTemplate
 
 _PRECISION = {torch.float32: "fp32", torch.bfloat16: "bf16"}
 _BATCH = {"cpu": 8, "cuda": 32}
-_TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "vocab.json",
-    "merges.txt",
-    "tokenizer.model",
-)
 
 
 def load(spec: Spec, import_ms: float) -> Loaded:
@@ -71,7 +62,7 @@ def load(spec: Spec, import_ms: float) -> Loaded:
             provider=device.type,
             precision=_PRECISION[lm.model.dtype],
             parameters=sum(weights.numel() for weights in lm.model.parameters()),
-            disk_bytes=_disk_bytes(lm),
+            disk_bytes=model_disk_bytes(lm.name),
             context_tokens=prompt.context_tokens,
             import_ms=import_ms,
             load_ms=load_ms,
@@ -79,25 +70,3 @@ def load(spec: Spec, import_ms: float) -> Loaded:
         ),
         after=after if spec.demonstrations else None,
     )
-
-
-def _disk_bytes(lm: LanguageModel) -> int | None:
-    """Bytes of the weight files and the tokenizer; None when the hub's cache does not show them."""
-    path = Path(lm.name).expanduser()
-    if path.is_file():  # a GGUF file holds its tokenizer
-        return path.stat().st_size
-    folder = path if path.is_dir() else _snapshot(lm.name)
-    if folder is None:
-        return None
-    weights = list(folder.glob("*.safetensors")) or list(folder.glob("pytorch_model*.bin"))
-    tokenizer = [folder / name for name in _TOKENIZER_FILES if (folder / name).is_file()]
-    return sum(file.stat().st_size for file in (*weights, *tokenizer)) if weights else None
-
-
-def _snapshot(name: str) -> Path | None:
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(name, local_files_only=True))
-    except (OSError, ValueError):
-        return None
