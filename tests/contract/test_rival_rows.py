@@ -213,7 +213,7 @@ def test_tfidf_is_the_pipeline_that_scikit_learn_makes(tmp_path: Path) -> None:
 
 
 def test_embeddings_are_means_of_the_last_states_of_length_one(encoder: Path) -> None:
-    from edgecd.bench.rivals.text_encoder import open_encoder, sentence_embeddings
+    from edgecd.lm.text_encoder import open_encoder, sentence_embeddings
     from edgecd.tasks.prompts import PromptTemplate
 
     template = PromptTemplate(tiny.TEMPLATE, tiny.LABELS)
