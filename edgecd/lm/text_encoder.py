@@ -77,10 +77,8 @@ def open_encoder(
 
 
 @torch.inference_mode()
-def sentence_embeddings(
-    encoder: TextEncoder, inputs: Sequence[Fields], normalise: bool = True
-) -> NDArray[np.float32]:
-    """The mean of each input's last states, of length 1 unless told: float32 [inputs, width].
+def sentence_embeddings(encoder: TextEncoder, inputs: Sequence[Fields]) -> NDArray[np.float32]:
+    """The mean of each input's last states, of length 1: float32 [inputs, width].
 
     As sentence-transformers does for MiniLM (Reimers and Gurevych, arXiv 1908.10084). Raises
     InputError for an input that lacks a field.
@@ -93,7 +91,5 @@ def sentence_embeddings(
         states = model(**batch).last_hidden_state
         real = batch["attention_mask"][..., None].to(states.dtype)
         mean = (states * real).sum(1) / real.sum(1)
-        if normalise:
-            mean = torch.nn.functional.normalize(mean, dim=-1)
-        found[places] = mean.cpu().numpy()
+        found[places] = torch.nn.functional.normalize(mean, dim=-1).cpu().numpy()
     return found

@@ -174,6 +174,17 @@ def test_nothing_is_pickled(name: str, encoder: Path, tmp_path: Path) -> None:
     assert files <= {".json", ".safetensors"}
 
 
+def test_setfit_where_it_is_installed(encoder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("setfit")
+    one = trained("setfit", tmp_path / "one", encoder)
+    found = one.answers(INPUTS)
+    assert found.shape == (len(INPUTS), 2) and np.isfinite(found).all()
+    before = trained("embeddings", tmp_path / "two", encoder).answers(INPUTS)
+    assert np.abs(found - before).max() > 1e-3  # its encoder is another one
+    files = {file.suffix for file in (tmp_path / "one").rglob("*") if file.is_file()}
+    assert files <= {".json", ".safetensors"}
+
+
 def test_the_majority_is_the_most_frequent_label_and_of_several_the_first(tmp_path: Path) -> None:
     first, second = tiny.LABELS
     more = tuple((fields, second if n else first) for n, (fields, _) in enumerate(labelled(5)))

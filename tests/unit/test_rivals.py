@@ -243,7 +243,7 @@ def test_what_rivals_need_is_named_with_its_command(monkeypatch: pytest.MonkeyPa
     )
     assert "scikit-learn and torch" in registry.missing_reason("embeddings")
     assert registry.missing_reason("encoder").endswith("pip install 'edgecd[train]'")
-    assert "an environment of its own" in registry.missing_reason("setfit")
+    assert registry.missing_reason("setfit").endswith("pip install 'edgecd[train,rivals]' setfit")
     others, absent = asked(("all",))
     assert others.rivals == ("majority",) and len(absent) == 4
 

@@ -33,11 +33,10 @@ PACKAGE, RUNTIME, PRECISION = "torch", "torch", "fp32"
 
 @dataclass(frozen=True)
 class Embeddings:
-    """An encoder, and a head over the mean of its last states, of length 1 where `normalise`."""
+    """An encoder, and a head over the mean of its last states, which has length 1."""
 
     encoder: TextEncoder
     head: Head
-    normalise: bool = True
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -52,7 +51,7 @@ class Embeddings:
         """Scores of the labels, float32 [inputs, labels]; InputError as `encode`."""
         from edgecd.lm.text_encoder import sentence_embeddings
 
-        return self.head.scores(sentence_embeddings(self.encoder, inputs, self.normalise))
+        return self.head.scores(sentence_embeddings(self.encoder, inputs))
 
 
 def train(lesson: Lesson, folder: Path) -> None:
@@ -76,7 +75,7 @@ def load(spec: Spec, folder: Path) -> Learned:
     return load_from(spec, folder, spec.system.model)
 
 
-def load_from(spec: Spec, folder: Path, model: str, normalise: bool = True) -> Learned:
+def load_from(spec: Spec, folder: Path, model: str) -> Learned:
     """The same with an encoder from elsewhere."""
     from edgecd.lm.footprint import model_disk_bytes
     from edgecd.lm.text_encoder import ROWS, open_encoder
@@ -89,7 +88,7 @@ def load_from(spec: Spec, folder: Path, model: str, normalise: bool = True) -> L
     size = model_disk_bytes(model)
     inside = Path(model).is_relative_to(folder)
     return Learned(
-        Embeddings(encoder, head, normalise),
+        Embeddings(encoder, head),
         ROWS,
         encoder.parameters + head.parameters,
         folder_bytes(folder) + (0 if inside else size) if size is not None else None,

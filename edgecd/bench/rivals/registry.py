@@ -38,8 +38,7 @@ class Rival:
 
 _RIVALS, _TRAIN = "pip install 'edgecd[rivals]'", "pip install 'edgecd[train]'"
 _BOTH = "pip install 'edgecd[train,rivals]'"
-# SetFit's own dependencies may take another transformers than edgecd's.
-_ALONE = "pip install 'edgecd[cpu,train,rivals]' setfit, best in an environment of its own"
+_SETFIT = "pip install 'edgecd[train,rivals]' setfit"  # 1.2 goes with transformers 5
 _TORCH = ("torch", "transformers")
 RIVALS = (
     Rival("majority", "majority", (), "", "numpy"),
@@ -50,7 +49,7 @@ RIVALS = (
         "setfit",
         "setfit",
         ("setfit", "sentence_transformers", "sklearn", *_TORCH),
-        _ALONE,
+        _SETFIT,
         "torch",
         True,
         usual=False,

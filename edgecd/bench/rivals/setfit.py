@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +18,6 @@ from edgecd.bench.rivals import embeddings
 from edgecd.bench.rivals.head import Learned, head_of, labelled_columns, text_of, write_head
 from edgecd.bench.systems.base import Fields
 from edgecd.errors import InputError, require
-from edgecd.files import read_json, write_json
 from edgecd.host.hub import resolve_model
 from edgecd.tasks.encoding import Encoded
 from edgecd.tasks.prompts import PromptTemplate
@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from edgecd.tasks.answerer import Answerer
 
 PACKAGE, RUNTIME, PRECISION = "torch", "torch", "fp32"
-ENCODER, POOLING = "encoder", "pooling.json"
-BATCH = 16
+ENCODER, BATCH = "encoder", 16
 imports = embeddings.imports
 
 
@@ -58,27 +57,24 @@ class OneText:
 def train(lesson: Lesson, folder: Path) -> None:
     """Tune the encoder as SetFit does by default (one pass over pairs), then learn the head.
 
-    Raises InputError for an encoder whose sentences are not the mean of its states, and
-    MissingExtra without the package.
+    Sentences are what the rival `embeddings` makes of the same encoder. Raises InputError for no
+    encoder, and for one that the package cannot tune; MissingExtra without the package.
     """
+    from edgecd.bench.rivals.text_encoder import encoder_files
+
+    encoder_files(lesson.encoder, "auto")
     package, datasets = require("setfit", "rivals"), require("datasets", "train")
     template = PromptTemplate(lesson.template, lesson.verbalizer)
-    name = Path(lesson.encoder).expanduser()
-    model = package.SetFitModel.from_pretrained(
-        str(name) if name.is_dir() else resolve_model(lesson.encoder)
-    )
-    model.model_body.max_seq_length = min(model.model_body.max_seq_length or 512, lesson.max_length)
+    columns = labelled_columns(lesson.labelled, template)
     examples = {
         "text": [text_of(template, fields) for fields, _ in lesson.labelled],
-        "label": labelled_columns(lesson.labelled, template),
+        "label": columns,
     }
-    with tempfile.TemporaryDirectory() as work:
-        arguments = package.TrainingArguments(
-            output_dir=work, batch_size=BATCH, seed=lesson.seed, report_to="none"
-        )
-        data = datasets.Dataset.from_dict(examples)
-        package.Trainer(model=model, args=arguments, train_dataset=data).train()
-    write_json(folder / POOLING, {"normalise": _normalises(model.model_body, lesson.encoder)})
+    try:
+        model = _tuned(package, datasets.Dataset.from_dict(examples), lesson)
+    except Exception as bad:  # the package and those below it have errors of their own
+        reason = (str(bad).strip() or type(bad).__name__).splitlines()[0][:300]
+        raise InputError(f"SetFit cannot tune {lesson.encoder}: {reason}") from bad
     model.model_body[0].auto_model.save_pretrained(folder / ENCODER)
     model.model_body.tokenizer.save_pretrained(folder / ENCODER)
     write_head(head_of(model.model_head, len(template.labels)), folder)
@@ -86,23 +82,35 @@ def train(lesson: Lesson, folder: Path) -> None:
 
 def load(spec: Spec, folder: Path) -> Learned:
     """The tuned encoder, and the head, asked one text as in training."""
-    normalise = bool(read_json(folder / POOLING)["normalise"])
-    one_text = replace(spec, template="{text}")
-    found = embeddings.load_from(one_text, folder, str(folder / ENCODER), normalise)
+    found = embeddings.load_from(replace(spec, template="{text}"), folder, str(folder / ENCODER))
     template = PromptTemplate(spec.template, spec.verbalizer)
     return replace(found, answerer=OneText(template, found.answerer))
 
 
-def _normalises(body: Any, name: str) -> bool:
-    """Whether sentences have length 1; InputError unless they are means."""
-    kinds = [type(module).__name__ for module in body]
-    pooling = body[1].get_config_dict() if len(kinds) > 1 else {}
-    mean = pooling.get("pooling_mode") == "mean" or pooling.get("pooling_mode_mean_tokens")
-    if kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]) or (
-        not mean
-    ):
-        raise InputError(
-            f"{name}: SetFit's sentences are not the mean of its states ({', '.join(kinds)}): "
-            "give another --encoder"
+def _tuned(package: ModuleType, examples: Any, lesson: Lesson) -> Any:
+    """A SetFitModel of the lesson's encoder, trained on `examples`, text and label."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.models import Normalize, Pooling, Transformer
+    from sklearn.linear_model import LogisticRegression
+
+    from edgecd.lm.encoders import longest_input
+    from edgecd.lm.models import load_model_config
+
+    name = Path(lesson.encoder).expanduser()
+    source = str(name) if name.is_dir() else resolve_model(lesson.encoder)
+    config = load_model_config(lesson.encoder)
+    most = min(lesson.max_length, longest_input(config))
+    modules = [
+        Transformer(source, max_seq_length=most),
+        Pooling(config.hidden_size, "mean"),
+        Normalize(),
+    ]
+    body = SentenceTransformer(modules=modules)
+    head = LogisticRegression(max_iter=2000)
+    model = package.SetFitModel(model_body=body, model_head=head)
+    with tempfile.TemporaryDirectory() as work:
+        arguments = package.TrainingArguments(
+            output_dir=work, batch_size=BATCH, seed=lesson.seed, report_to="none"
         )
-    return "Normalize" in kinds
+        package.Trainer(model=model, args=arguments, train_dataset=examples).train()
+    return model
