@@ -95,10 +95,9 @@ def fit_calibration(
     count = inputs.shape[-1]
     times = 1 / torch.bincount(truth, minlength=count).clamp_min(1)[truth].double()
     times = times * len(truth) / times.sum()
-    start = (
-        torch.zeros(count, dtype=torch.float64) if shares is None else torch.tensor(shares).log()
-    )
-    logits = start.clone().requires_grad_(shares is None)
+    even = np.full(count, 1 / count)
+    logits = torch.from_numpy(np.log(even if shares is None else shares))
+    logits.requires_grad_(shares is None)
     powers = torch.zeros(len(inputs), dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.Adam([powers, *([logits] if shares is None else [])], lr=_RATE)
     for _ in range(_STEPS):
