@@ -24,6 +24,7 @@ from edgecd.tasks.task import Example
 from edgecd.training import committee
 from edgecd.training.calibration import (
     Calibration,
+    estimate_calibration,
     fit_calibration,
     match_shares,
     parse_shares,
@@ -210,4 +211,7 @@ def _calibrate(
             sources, np.full(len(labels), 1 / len(labels)) if shares is None else shares
         )
     columns = np.array([labels.index(str(one.label)) for one in examples.labelled])
-    return fit_calibration(sources, [one[known] for one in left_out], columns[known], shares)
+    left_out = [one[known] for one in left_out]
+    if shares is None:
+        return estimate_calibration(sources, left_out, columns[known])
+    return fit_calibration(sources, left_out, columns[known], shares)

@@ -14,7 +14,12 @@ from edgecd.tasks.demonstrations import Demonstrations, draw_contexts
 from edgecd.tasks.metrics import log_softmax
 from edgecd.tasks.task import Example
 from edgecd.training import committee
-from edgecd.training.calibration import fit_calibration, match_shares, parse_shares
+from edgecd.training.calibration import (
+    estimate_calibration,
+    fit_calibration,
+    match_shares,
+    parse_shares,
+)
 from edgecd.training.targets import DrawnScores, contexts_of
 
 
@@ -46,10 +51,10 @@ def test_shares_that_nobody_gave_are_estimated_from_a_few_left_out_labels(shares
     for seed in range(5):
         scores, labels = teacher(shares, 800, (1.5, 0.0), seed)
         left_out, known = teacher((0.5, 0.5), 16, (1.5, 0.0), seed + 100)
-        found = fit_calibration([scores], [left_out], known)
+        found = estimate_calibration([scores], [left_out], known)
         even = match_shares([scores], np.array([0.5, 0.5]))
         gains.append(right(found.apply(scores), labels) - right(even.apply(scores), labels))
-    assert np.mean(gains) > (0.1 if shares[0] != 0.5 else -0.05)
+    assert np.mean(gains) > (0.1 if shares[0] != 0.5 else -0.02)
 
 
 def test_a_source_that_is_often_wrong_weighs_less_than_one_that_is_right():
