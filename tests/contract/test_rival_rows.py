@@ -98,7 +98,7 @@ def trained(
 ) -> Trained:
     examples = labelled() if examples is None else examples
     model = str(encoder) if encoder and find(name).sentence_encoder else ""
-    lesson = Lesson(name, examples, tiny.TEMPLATE, tiny.LABELS, model, 64, 1, seed, str(folder))
+    lesson = Lesson(name, examples, tiny.TEMPLATE, tiny.LABELS, model, 64, seed, str(folder))
     rival.train(lesson)
     return Trained(lesson, spec_of(lesson))
 
@@ -257,7 +257,7 @@ def test_a_decoder_is_no_sentence_encoder(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="no sentence encoder but a llama"):
             trained(name, tmp_path / name, decoder)
     lesson = Lesson(
-        "embeddings", labelled(), tiny.TEMPLATE, tiny.LABELS, str(decoder), 64, 1, 0, str(tmp_path)
+        "embeddings", labelled(), tiny.TEMPLATE, tiny.LABELS, str(decoder), 64, 0, str(tmp_path)
     )
     assert "no sentence encoder" in str(rival.train_rival(to_json(lesson))["skipped"])
 

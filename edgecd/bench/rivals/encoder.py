@@ -38,7 +38,7 @@ def train(lesson: Lesson, folder: Path) -> None:
     right = torch.tensor(labelled_columns(lesson.labelled, template)).to(model.device)
     torch.manual_seed(lesson.seed)
     model.train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=LR, weight_decay=WEIGHT_DECAY)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LR, weight_decay=WEIGHT_DECAY, fused=True)
     steps = EPOCHS * -(-len(inputs) // BATCH)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min((step + 1) / (WARMUP * steps + 1), (steps - step) / steps)
