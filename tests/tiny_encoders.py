@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import string
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -130,18 +131,31 @@ def segmented(model: Any, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]
 
 
 def word_pieces() -> PreTrainedTokenizerFast:
-    """BERT's tokenizer, learned from `tiny.sentence`: token types tell a pair's texts apart."""
+    """BERT's tokenizer over letters and half of `tiny.WORDS`; types tell the texts apart."""
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-    from tokenizers.trainers import WordPieceTrainer
     from transformers import PreTrainedTokenizerFast
 
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    # Not trained: the trainer breaks ties at random.
+    letters = [*string.ascii_lowercase, *(f"##{letter}" for letter in string.ascii_lowercase)]
+    words = [word for word in tiny.WORDS[::2] if len(word) > 1]
+    pieces = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        *string.punctuation,
+        *letters,
+        *words,
+        "##ly",
+        "zebra",
+        "quartz",
+    ]
+    vocabulary = {piece: number for number, piece in enumerate(dict.fromkeys(pieces))}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece()
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
-    trainer = WordPieceTrainer(vocab_size=160, special_tokens=special, show_progress=False)
-    tokenizer.train_from_iterator([tiny.sentence(n) for n in range(200)], trainer)
+    tokenizer.add_special_tokens(pieces[:4])
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",

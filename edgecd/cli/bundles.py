@@ -70,18 +70,25 @@ def predict(
 
     if (text is None) == (not field):
         raise InputError("give a TEXT, or --field name=value for each field, or - for stdin")
-    predictor = Predictor.load(bundle, request.provider, request.threads, request.context)
+    predictor = Predictor.load(
+        bundle, request.provider, request.threads, request.context, request.threshold
+    )
     if text == "-":
         for line in predict_stream(predictor, sys.stdin):
             typer.echo(line)
         return
     given: str | dict[str, str] = text if text is not None else named_fields(field or [])
     prediction = predictor.predict(given)
-    result = {"label": prediction.label, "probabilities": dict(prediction.probabilities)}
+    result = {
+        "label": prediction.label,
+        "unsure": prediction.unsure,
+        "probabilities": dict(prediction.probabilities),
+        "shortened": prediction.shortened,
+    }
 
     def show() -> None:
         best = sorted(prediction.probabilities.items(), key=lambda pair: -pair[1])
-        typer.echo(prediction.label)
+        typer.echo(prediction.label or "unsure")
         typer.echo("  ".join(f"{name} {share:.3f}" for name, share in best), err=True)
         if prediction.shortened:
             typer.echo("note: the input was too long; its longest field was shortened", err=True)

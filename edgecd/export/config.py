@@ -18,7 +18,7 @@ _LANGUAGE_MODEL = (
     "a language model needs --task T, whose examples check the bundle, and goes with neither "
     "--trim-vocab nor another --exporter"
 )
-_GRAPH, _CHECK, _MODEL = "Graph", "Check", "Of a language model"
+_GRAPH, _CHECK, _ANSWERS, _MODEL = "Graph", "Check", "Answers", "Of a language model"
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,16 @@ class ExportConfig:
         low=0,
         high=100,
     )
+    threshold: float | None = option(
+        None, help="Probability below which it is unsure.", group=_ANSWERS, low=0, high=1
+    )
+    precision_target: float | None = option(
+        None,
+        help="Share of right answers to expect: sets the threshold, without labels.",
+        group=_ANSWERS,
+        low=0,
+        high=1,
+    )
     task: str | None = option(
         None, help="Whose examples check the bundle.", group=_MODEL, path=True
     )
@@ -75,6 +85,8 @@ class ExportConfig:
                 "Optimum reads the checkpoint with its whole vocabulary: leave out --trim-vocab, "
                 "or --exporter optimum"
             )
+        if self.threshold is not None and self.precision_target is not None:
+            raise InputError("--precision-target sets the threshold: leave out --threshold")
         if (self.task is not None or self.context is not None) and (
             self.trim_vocab or self.exporter not in ("auto", "fused")
         ):

@@ -20,6 +20,7 @@ from edgecd.export.config import ExportConfig
 from edgecd.export.recipes import RECIPES, Candidate, Say
 from edgecd.export.run_folder import RunFolder, load_run
 from edgecd.export.samples import record_samples
+from edgecd.export.selective import Selective, choose_threshold, measure
 from edgecd.export.source import Source, read_source
 from edgecd.files import refuse_existing
 from edgecd.formats.bundle import write_bundle
@@ -27,7 +28,7 @@ from edgecd.formats.context import Context
 from edgecd.formats.contract import HEAD, PAST
 from edgecd.formats.manifest import MODEL, Manifest
 from edgecd.formats.precision import FP32, PRECISIONS, Precision, find_precision
-from edgecd.runtime.predictor import Predictor
+from edgecd.runtime.predictor import Predictor, softmax
 from edgecd.runtime.session import open_session, signature
 from edgecd.tasks.answerer import Fields
 from edgecd.tasks.batching import BATCH_TOKENS
@@ -161,8 +162,10 @@ def finish(
         audited = audit(desk.path)
         if precision.is_quantized:
             refuse_folded(passed.candidate.graph, audited, linear_layers)
+        selective = _selective(config, passed.predictor, gate)
         manifest = replace(
             passed.predictor.manifest,
+            threshold=None if selective is None else selective.threshold,
             samples=record_samples(passed.predictor),
             parity={
                 **asdict(passed.found),
@@ -171,6 +174,7 @@ def finish(
                 "treatment": passed.candidate.treatment,
                 "treatment_description": passed.candidate.description,
                 "tried": [one.to_json() for one in passed.tried],
+                **({} if selective is None else {"selective": asdict(selective)}),
             },
             provenance={
                 **loaded.made,
@@ -240,6 +244,19 @@ class _Desk:
         if context is None:
             return feeds
         return [{**feed, PAST: context.past, HEAD: context.head} for feed in feeds]
+
+
+def _selective(
+    config: ExportConfig, predictor: Predictor, gate: parity.HeldOut
+) -> Selective | None:
+    """The threshold that was asked for, and what it comes to on the gate; None without one."""
+    if config.threshold is None and config.precision_target is None:
+        return None
+    probabilities = softmax(predictor.logits(gate.fields))
+    threshold = config.threshold
+    if threshold is None:
+        threshold = choose_threshold(probabilities, float(config.precision_target or 0))
+    return measure(probabilities, gate.gold, threshold)
 
 
 def _linear_layers(source: Source) -> int:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgecd.errors import InputError
-from edgecd.export.families import read_array, read_linear, read_norm
+from edgecd.export.modules import read_array, read_linear, read_norm
 from edgecd.export.stack import Array, Attention, Block, Linear, Mlp, Norm, Norms
 
 if TYPE_CHECKING:

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgecd.errors import InputError
+from edgecd.export.modules import read_array, read_linear, read_norm
 from edgecd.export.stack import (
-    Array,
     Attention,
     Block,
     Linear,
     Mlp,
-    Norm,
     Norms,
     Past,
     Rotary,
@@ -247,44 +246,3 @@ def _projections(attention: Any, out: str) -> tuple[Linear, Linear, Linear, Line
     """q, k, v, and the output projection by its name."""
     q, k, v = (read_linear(getattr(attention, name)) for name in ("q_proj", "k_proj", "v_proj"))
     return q, k, v, read_linear(getattr(attention, out))
-
-
-def read_linear(layer: Any) -> Linear:
-    """A linear layer's weights; InputError for one that an adapter or a quantizer has wrapped."""
-    import torch
-    from transformers.pytorch_utils import Conv1D
-
-    if not isinstance(layer, torch.nn.Linear | Conv1D) or not layer.weight.is_floating_point():
-        raise InputError(
-            f"the model has a {type(layer).__name__} in place of a plain linear layer: merge the "
-            "adapter (or load the model unquantized) before exporting"
-        )
-    weight = read_array(layer.weight)
-    return Linear(
-        weight if isinstance(layer, Conv1D) else weight.T,
-        None if layer.bias is None else read_array(layer.bias),
-    )
-
-
-def read_norm(norm: Any) -> Norm:
-    """A LayerNorm's or RMSNorm's weights."""
-    import torch
-
-    if not isinstance(norm, torch.nn.LayerNorm):
-        # Gemma's weights are distances from 1.
-        plus = np.float32("Gemma" in type(norm).__name__)
-        epsilon = norm.eps if hasattr(norm, "eps") else norm.variance_epsilon
-        return Norm(read_array(norm.weight) + plus, epsilon)
-    if norm.weight is None:
-        size = norm.normalized_shape
-        return Norm(np.ones(size, np.float32), norm.eps, np.zeros(size, np.float32), True)
-    shift = np.zeros_like(read_array(norm.weight)) if norm.bias is None else read_array(norm.bias)
-    return Norm(read_array(norm.weight), norm.eps, shift, True)
-
-
-def read_array(tensor: Any) -> Array:
-    """A tensor in fp32, which shares its memory where it can."""
-    import torch
-
-    array: Array = tensor.detach().to("cpu", torch.float32).numpy()
-    return array

@@ -29,6 +29,8 @@ _HOW_MADE = (
     "context_draws",
     "draws_per_text",
     "calibrate",
+    "class_shares",
+    "committee",
     "alpha",
     "temperature",
     "transfer",

@@ -55,7 +55,8 @@ class Manifest:
     """Everything there is to know about a bundle; the keys of `manifest.json`, in its order.
 
     `labels` is the order of the logits' columns. `form` is what the graph reads of an input: the
-    `prompt` of the template, or its fields as a `text` or a `pair`. `prefix_ids` are the tokens
+    `prompt` of the template, or its fields as a `text` or a `pair`. Where no label has the
+    probability of `threshold`, the answer is none of them. `prefix_ids` are the tokens
     that every prompt starts with, whose keys and values the graph holds as constants. `parity`
     holds the export gate's numbers, `provenance` how the model was made. `language_model` is given
     where the graph is a language model's, which takes any context made for it (see `context`): the
@@ -78,6 +79,7 @@ class Manifest:
     files: Mapping[str, FileRecord] = field(default_factory=dict)
     language_model: str | None = None
     form: Form = "prompt"
+    threshold: float | None = None
 
     @property
     def format(self) -> int:
@@ -124,6 +126,7 @@ def parse_manifest(raw: Any) -> Manifest:
         files=_files(strict.get(raw, "files")),
         language_model=_fingerprint(raw.get("language_model")),
         form=form,
+        threshold=_threshold(raw.get("threshold")),
     )
     if (manifest.language_model is None) == (CONTEXT in manifest.files):
         raise InputError(f"files: {CONTEXT} belongs to a language_model, and to nothing else")
@@ -139,6 +142,15 @@ def manifest_json(manifest: Manifest) -> dict[str, Any]:
     if manifest.format == FORMAT:
         del values["form"]
     return {"format": manifest.format, **values}
+
+
+def _threshold(value: Any) -> float | None:
+    if value is None:
+        return None
+    found = strict.number(value, "threshold")
+    if not 0 <= found <= 1:
+        raise InputError(f"threshold {found:g} must be from 0 to 1")
+    return found
 
 
 def _form(value: Any) -> Form:

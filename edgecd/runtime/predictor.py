@@ -31,17 +31,22 @@ Input = str | Mapping[str, str]
 
 @dataclass(frozen=True)
 class Prediction:
-    """The most probable label, every label's probability, and whether the input was shortened."""
+    """The most probable label, every label's probability, and whether the input was shortened.
 
-    label: str
+    `label` is None for an answer that is `unsure`: no probability reaches the threshold.
+    """
+
+    label: str | None
     probabilities: dict[str, float]
     shortened: bool
+    unsure: bool = False
 
 
 class Predictor:
     """A loaded bundle; safe to share between threads.
 
-    `context` is for a language model's graph: its task becomes the manifest's.
+    `context` is for a language model's graph: its task becomes the manifest's. A `threshold` takes
+    the place of the manifest's: the probability below which an answer has no label.
     """
 
     def __init__(
@@ -50,9 +55,12 @@ class Predictor:
         tokenizer: Tokenizer,
         session: InferenceSession,
         context: Context | None = None,
+        threshold: float | None = None,
     ) -> None:
         if context is not None:
             manifest = _for_context(manifest, context)
+        if threshold is not None:
+            manifest = replace(manifest, threshold=threshold)
         check_signature(session, manifest)
         self.manifest = manifest
         self.tokenizer = tokenizer
@@ -69,14 +77,17 @@ class Predictor:
         provider: str = "cpu",
         threads: int | None = None,
         context: str | Path | None = None,
+        threshold: float | None = None,
     ) -> Predictor:
         """Load a bundle folder, hashes checked; `provider` is `cpu`, `cuda` or `auto`.
 
         `threads` is the number of threads of one prediction (None: onnxruntime's choice). `context`
-        is a context file to take instead of the one in a language model's bundle. Raises InputError
-        for what is not a bundle, cannot run here, or does not belong together, CheckFailed for
-        changed files.
+        is a context file to take instead of the one in a language model's bundle, `threshold` a
+        probability from 0 to 1 instead of the bundle's. Raises InputError for what is not a bundle,
+        cannot run here, or does not belong together, CheckFailed for changed files.
         """
+        if threshold is not None and not 0 <= threshold <= 1:
+            raise InputError(f"threshold {threshold:g}: must be from 0 to 1")
         folder = Path(path)
         manifest = read_manifest(folder)
         check_files(folder, manifest, LOADED)
@@ -89,7 +100,8 @@ class Predictor:
                 "give the bundle of a language model (edgecd export MODEL --task T)"
             )
         tokenizer = load_tokenizer(folder / TOKENIZER)
-        return cls(manifest, tokenizer, open_session(folder / MODEL, provider, threads), found)
+        session = open_session(folder / MODEL, provider, threads)
+        return cls(manifest, tokenizer, session, found, threshold)
 
     def with_context(self, context: Context) -> Predictor:
         """The same loaded language model for another task; takes no time."""
@@ -110,14 +122,14 @@ class Predictor:
         Raises InputError, naming its place, for an input that lacks a field or is not text.
         """
         encoded = self.encode(inputs)
-        return [
-            Prediction(
-                self.labels[int(row.argmax())],
-                dict(zip(self.labels, row.tolist(), strict=True)),
-                one.shortened,
-            )
-            for one, row in zip(encoded, softmax(self.run(encoded)), strict=True)
-        ]
+        threshold = self.manifest.threshold or 0.0
+        predictions = []
+        for one, row in zip(encoded, softmax(self.run(encoded)), strict=True):
+            unsure = bool(row.max() < threshold)
+            label = None if unsure else self.labels[int(row.argmax())]
+            shares = dict(zip(self.labels, row.tolist(), strict=True))
+            predictions.append(Prediction(label, shares, one.shortened, unsure))
+        return predictions
 
     def logits(self, inputs: Sequence[Input]) -> NDArray[np.float32]:
         """Scores of the labels, not normalised, float32 [inputs, labels].

@@ -56,6 +56,7 @@ def _answers(
         answer = {
             **head,
             "label": prediction.label,
+            "unsure": prediction.unsure,
             "probabilities": prediction.probabilities,
             "shortened": prediction.shortened,
         }

@@ -27,6 +27,7 @@ _SCORING_KEYS = (
     "context_shots",
     "context_draws",
     "draws_per_text",
+    "calibrate",
     "transfer",
     "heldout",
     "max_length",

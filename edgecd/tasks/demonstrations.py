@@ -110,19 +110,22 @@ def draw_demonstrations(
 
 
 def draw_contexts(
-    labelled: Demonstrations, labels: Sequence[str], size: int, count: int, seed: int
+    labelled: Demonstrations, labels: Sequence[str], size: int | None, count: int, seed: int
 ) -> tuple[Demonstrations, ...]:
     """`count` contexts of `size` demonstrations each, drawn from the same labelled examples.
 
-    The first one keeps their order where it shows all of them. Every other one is a subset, as
-    evenly over the labels as it goes, in an order of its own; each example comes in as many
-    contexts as any other of its label, give or take one. Seeded.
+    Every one is a subset, as evenly over the labels as it goes, in an order of its own; each
+    example comes in as many contexts as any other of its label, give or take one. By default
+    (None) the first one is all of them as they come, and the others leave out one of each label,
+    where that leaves as many: what they leave out tells what a context is worth. Seeded.
     """
-    if size >= len(labelled):
-        size = len(labelled)
+    contexts = [labelled] if size is None or size >= len(labelled) else []
+    if size is None:
+        spare = len(labels) if len(labelled) >= 2 * len(labels) else 0
+        size = len(labelled) - spare
+    size = min(size, len(labelled))
     chance = random.Random(f"edgecd contexts {seed}")
     decks = {label: _Deck([e for e in labelled if e.label == label], chance) for label in labels}
-    contexts = [labelled] if size == len(labelled) else []
     while len(contexts) < count:
         order = sorted(labels, key=lambda label: (decks[label].dealt, chance.random()))
         shares = {label: size // len(order) for label in order}

@@ -48,7 +48,7 @@ class TrainConfig:
     )
     shots: int = option(16, group=METHOD, low=0, high=MANY, help="Labelled examples to show.")
     context_shots: int | None = option(
-        None, group=METHOD, low=1, high=MANY, help="Of these in one context (all)."
+        None, group=METHOD, low=1, high=MANY, help="Of these in one context (all but one a label)."
     )
     context_draws: int = option(
         8, group=METHOD, low=1, high=MANY, help="Subsets and orders of them that are shown."
@@ -57,7 +57,17 @@ class TrainConfig:
         1, group=METHOD, low=1, high=MANY, help="Contexts that each input is scored after."
     )
     calibrate: bool = option(
-        True, group=METHOD, help="Take each label's mean off the teacher's scores."
+        True, group=METHOD, help="Take each label's head start off the teacher's scores."
+    )
+    class_shares: str = option(
+        "estimated",
+        group=METHOD,
+        help="How frequent labels are: estimated, even, or 0.9,0.1 in the task's order.",
+    )
+    committee: bool = option(
+        True,
+        group=METHOD,
+        help="Add a classifier over an encoder student's embeddings to the teacher.",
     )
     alpha: float = option(0.8, group=METHOD, low=0, high=1, help="Weight of KL against CE.")
     temperature: float = option(

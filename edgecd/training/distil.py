@@ -103,6 +103,7 @@ def train(
         fingerprints=examples.fingerprints(targets.fingerprints if targets else ()),
         examples=examples.counts,
         metrics=trained.metrics,
+        class_shares=_shares(task.labels, targets),
         steps=trained.outcome.steps,
         best_step=trained.outcome.best_step,
         parameters=sum(p.numel() for p in trained.model.parameters()),
@@ -187,6 +188,13 @@ def train_student(session: Session, examples: Examples, targets: Targets | None)
     return TrainedStudent(model, lm.tokenizer, template, outcome, trainable, loaded_bytes, found)
 
 
+def _shares(labels: Sequence[str], targets: Targets | None) -> dict[str, float] | None:
+    """The class shares behind the targets, by label; None where nothing was calibrated."""
+    if targets is None or targets.class_shares is None:
+        return None
+    return {name: round(s, 4) for name, s in zip(labels, targets.class_shares, strict=True)}
+
+
 def held_out_metrics(
     answerer: Answerer, heldout: Sequence[Example], targets: Targets | None
 ) -> HeldOutMetrics:
@@ -198,12 +206,19 @@ def held_out_metrics(
     def accuracy(table: NDArray[np.float32]) -> float | None:
         return metrics.accuracy(table.argmax(-1)[known], truth) if known else None
 
-    found = HeldOutMetrics(len(heldout), len(known), accuracy(logits))
+    def ece(table: NDArray[np.float32]) -> float | None:
+        probabilities = np.exp(metrics.log_softmax(table[known]))
+        return metrics.expected_calibration_error(probabilities, truth) if known else None
+
+    found = HeldOutMetrics(
+        len(heldout), len(known), student_accuracy=accuracy(logits), student_ece=ece(logits)
+    )
     if targets is None:
         return found
     return replace(
         found,
         teacher_accuracy=accuracy(targets.heldout),
+        teacher_ece=ece(targets.heldout),
         teacher_accuracy_uncalibrated=accuracy(targets.heldout_uncalibrated),
         agreement=metrics.agreement(logits.argmax(-1), targets.heldout.argmax(-1)),
         heldout_kl=divergence(logits, targets.heldout.tolist()),

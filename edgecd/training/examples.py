@@ -71,9 +71,8 @@ def choose_examples(task: Task, config: TrainConfig, say: Callable[[str], None])
     held = read_split(task, held_name, config.heldout)
     say(held.say(held_name))
     labelled = draw_demonstrations(train_split.examples, task.labels, config.shots, config.seed)
-    size = config.shots if config.context_shots is None else config.context_shots
     count = config.context_draws if len(labelled) else 1
-    contexts = draw_contexts(labelled, task.labels, size, count, config.seed)
+    contexts = draw_contexts(labelled, task.labels, config.context_shots, count, config.seed)
     shown = {example.id for example in labelled}
     rest = [example for example in train_split.examples if example.id not in shown]
     if UNLABELLED in task.data:

@@ -67,7 +67,8 @@ class Counts:
 class HeldOutMetrics:
     """Of the held-out examples: accuracy where labels are known, and agreement with a teacher.
 
-    What cannot be told is left out. `heldout_kl` is in nats.
+    What cannot be told is left out. `heldout_kl` is in nats; `ece` is the expected calibration
+    error of the probabilities.
     """
 
     heldout_examples: int
@@ -77,6 +78,8 @@ class HeldOutMetrics:
     teacher_accuracy_uncalibrated: LeftOut[float | None] = None
     agreement: LeftOut[float | None] = None
     heldout_kl: LeftOut[float | None] = None
+    student_ece: LeftOut[float | None] = None
+    teacher_ece: LeftOut[float | None] = None
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,7 @@ class StudentRecord:
     fingerprints: Fingerprints
     examples: Counts
     metrics: HeldOutMetrics
+    class_shares: LeftOut[Mapping[str, float] | None]
     steps: int
     best_step: int
     parameters: int

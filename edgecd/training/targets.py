@@ -1,19 +1,33 @@
-"""What the student learns from: the teacher's label scores, over several contexts, calibrated."""
+"""What the student learns from: the teacher's label scores over several contexts, made comparable.
+
+Each input is scored after few of the contexts, so that many contexts cost what one does. Labelled
+examples are scored after the contexts that leave them out: they tell what the teacher is worth.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecd.lm.models import find_model, pick_dtype
+from edgecd.lm.encoders import is_encoder
+from edgecd.lm.models import find_model, load_model_config, pick_dtype
 from edgecd.lm.scorer import DeferredScorer
 from edgecd.lm.scores import score_examples
-from edgecd.tasks import metrics
+from edgecd.tasks.metrics import log_softmax
+from edgecd.tasks.task import Example
+from edgecd.training import committee
+from edgecd.training.calibration import (
+    Calibration,
+    fit_calibration,
+    match_shares,
+    parse_shares,
+)
 from edgecd.training.examples import Examples
 from edgecd.training.run import Session
 
@@ -24,27 +38,99 @@ _PRIOR_TEXTS = 20
 
 @dataclass(frozen=True)
 class Targets:
-    """The teacher's label log-probabilities [examples, labels] for each role, by id."""
+    """The teacher's label log-probabilities [examples, labels] for each role, by id.
+
+    `class_shares` [labels] are those that the calibration found or was given; None without one.
+    """
 
     by_id: dict[str, NDArray[np.float32]]
     heldout: NDArray[np.float32]
     heldout_uncalibrated: NDArray[np.float32]
     fingerprints: tuple[str, ...]
+    class_shares: tuple[float, ...] | None
 
 
 @dataclass(frozen=True)
 class DrawnScores:
-    """A teacher's log-probabilities, float32 [examples, draws of each, labels].
+    """A teacher's log-probabilities [examples, contexts, labels]; NaN where it was not asked."""
 
-    `contexts` [examples, draws of each] tells after which context each row of scores was given.
-    """
+    values: NDArray[np.float32]
 
-    log_probabilities: NDArray[np.float32]
-    contexts: NDArray[np.int64]
+    @property
+    def mean(self) -> NDArray[np.float64]:
+        """Mean over the contexts that each example was scored after, [examples, labels].
+
+        NaN for an example without any.
+        """
+        asked = ~np.isnan(self.values[..., :1])
+        total = np.where(asked, self.values, 0).sum(axis=1, dtype=np.float64)
+        times = asked.sum(axis=1)
+        mean: NDArray[np.float64] = np.full_like(total, np.nan)
+        np.divide(total, times, out=mean, where=times > 0)
+        return mean
+
+    def without_head_starts(self, inputs: int) -> DrawnScores:
+        """The same as if every context gave each label the same head start.
+
+        Measured on the first `inputs` examples; where few of them were scored after a context,
+        mostly on those of all contexts.
+        """
+        asked = ~np.isnan(self.values[:inputs, :, :1])
+        seen = np.where(asked, self.values[:inputs], 0)
+        overall = seen.sum(axis=(0, 1)) / asked.sum()
+        head_starts = (seen.sum(axis=0) + _PRIOR_TEXTS * overall) / (
+            asked.sum(axis=0) + _PRIOR_TEXTS
+        )
+        return DrawnScores(self.values - (head_starts - overall).astype(np.float32))
 
 
 def score_all(session: Session, examples: Examples) -> Targets:
-    """Score every role, each example after its own contexts; the teacher is loaded if need be.
+    """The targets of every role; the teacher is loaded if some of its scores are missing.
+
+    Raises InputError for class shares that are not the task's.
+    """
+    config, labels = session.config, session.task.labels
+    shares = parse_shares(config.class_shares, len(labels))
+    # Ids are unique within a split only: other roles' get a mark of their own.
+    held = [dataclasses.replace(e, id=f"heldout/{e.id}") for e in examples.heldout]
+    inputs = (*examples.transfer, *examples.monitor, *held)
+    seen = len(examples.transfer) + len(examples.monitor)
+    scores, marks = _ask_teacher(session, examples, inputs)
+    plain = scores.mean[: len(inputs)]
+    shown = None
+    if config.calibrate:
+        even = scores.without_head_starts(seen).mean
+        sources = [even[: len(inputs)]]
+        left_out = [even[len(inputs) :]]
+        if config.committee and len(examples.labelled) and _is_encoder(config.student):
+            second, second_left_out = _second_opinions(session, examples, inputs)
+            sources.append(second)
+            left_out.append(second_left_out)
+        found = _calibrate([one[:seen] for one in sources], left_out, examples, labels, shares)
+        table, shown = found.apply(*sources), tuple(found.shares.tolist())
+        told = ", ".join(f"{name} {share:.0%}" for name, share in zip(labels, shown, strict=True))
+        session.reporter.say(f"class shares ({config.class_shares}): {told}")
+    else:
+        table = log_softmax(plain)
+    by_id = {one.id: row for one, row in zip(inputs[:seen], _single(table), strict=False)}
+    uncalibrated = _single(log_softmax(plain[seen:]))
+    return Targets(by_id, _single(table[seen:]), uncalibrated, marks, shown)
+
+
+def _single(table: NDArray[np.float64]) -> NDArray[np.float32]:
+    return table.astype(np.float32)
+
+
+def contexts_of(name: str, count: int, each: int) -> list[int]:
+    """Which of `count` contexts an input is scored after: `each` of them, by its id alone."""
+    first = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
+    return [(first + place) % count for place in range(min(each, count))]
+
+
+def _ask_teacher(
+    session: Session, examples: Examples, inputs: Sequence[Example]
+) -> tuple[DrawnScores, tuple[str, ...]]:
+    """Scores of the inputs and then of the labelled examples, and what tells them from others.
 
     Its time and memory are the phase `scoring` of the account, which is not there when every
     score was cached.
@@ -54,63 +140,74 @@ def score_all(session: Session, examples: Examples) -> Targets:
     scorer = DeferredScorer(files, session.task.template)
     folder = Path(config.scores) if config.scores else session.out / "scores"
     folder.mkdir(parents=True, exist_ok=True)
-    # Ids are unique within a split only: held-out ones get a mark of their own.
-    held = [dataclasses.replace(e, id=f"heldout/{e.id}") for e in examples.heldout]
-    everything = (*examples.transfer, *examples.monitor, *held)
-    seen = len(examples.transfer) + len(examples.monitor)
+    labelled = [dataclasses.replace(e, id=f"labelled/{e.id}") for e in examples.labelled]
+    everyone = [*inputs, *labelled]
     count = len(examples.contexts)
-    drawn = np.array([contexts_of(e.id, count, config.draws_per_text) for e in everything])
-    found = np.zeros((*drawn.shape, len(session.task.labels)), np.float32)
+    own = [contexts_of(one.id, count, config.draws_per_text) for one in inputs]
+    values = np.full((len(everyone), count, len(session.task.labels)), np.nan, np.float32)
     marks, shortened = [], 0
     with account.phase("scoring", counts=lambda: scorer.is_loaded):
         for number, context in enumerate(examples.contexts):
-            places, columns = np.nonzero(drawn == number)
+            shown = {f"labelled/{one.id}" for one in context}
+            places = [place for place, drawn in enumerate(own) if number in drawn]
+            for place, one in enumerate(labelled, start=len(inputs)):
+                if config.calibrate and one.id not in shown:
+                    places.append(place)
             scores, cut = score_examples(
                 scorer,
                 context,
-                [everything[place] for place in places],
+                [everyone[place] for place in places],
                 config.max_length,
                 folder,
                 SCORING_BATCH[device.type],
                 session.progress(f"teacher scores ({number + 1}/{count})"),
             )
-            found[places, columns] = scores.log_probabilities
+            values[places, number] = scores.log_probabilities
             marks.append(scores.fingerprint)
             shortened += cut
     if shortened:
-        session.reporter.say(f"{shortened} of {drawn.size} inputs were shortened to fit")
-    plain = DrawnScores(found, drawn)
-    calibrated = calibrated_by_context(plain, seen, count) if config.calibrate else plain
-    table = averaged(calibrated)
-    by_id = {example.id: row for example, row in zip(everything[:seen], table[:seen], strict=True)}
-    return Targets(by_id, table[seen:], averaged(plain)[seen:], tuple(marks))
+        session.reporter.say(f"{shortened} inputs were shortened to fit")
+    return DrawnScores(values), tuple(marks)
 
 
-def contexts_of(name: str, count: int, each: int) -> list[int]:
-    """Which of `count` contexts an example is scored after: `each` of them, by its id alone."""
-    first = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
-    return [(first + place) % count for place in range(min(each, count))]
+def _second_opinions(
+    session: Session, examples: Examples, inputs: Sequence[Example]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Log-probabilities of the inputs and, left out, of the labelled examples.
 
-
-def calibrated_by_context(scores: DrawnScores, seen: int, count: int) -> DrawnScores:
-    """Scores without the head start that each label has after each of `count` contexts.
-
-    It is measured on the first `seen` examples, whose labels nobody needs; where few of them were
-    scored after a context, mostly on those of all contexts.
+    They come from a classifier over the embeddings of the student before it is trained.
     """
-    plain, contexts = scores.log_probabilities[:seen], scores.contexts[:seen]
-    labels = plain.shape[-1]
-    overall = metrics.label_calibration(plain.reshape(-1, labels))
-    table = np.zeros_like(scores.log_probabilities)
-    for number in range(count):
-        own = plain[contexts == number]
-        head_start = (own.sum(axis=0) + _PRIOR_TEXTS * overall) / (len(own) + _PRIOR_TEXTS)
-        here = scores.contexts == number
-        table[here] = metrics.calibrate_labels(scores.log_probabilities[here], head_start)
-    return DrawnScores(table, scores.contexts)
+    config, labels = session.config, session.task.labels
+    count, labelled = len(inputs), examples.labelled
+    from edgecd.lm.text_encoder import open_encoder, sentence_embeddings
+
+    encoder = open_encoder(
+        config.student, session.task.template, config.max_length, session.device.type
+    )
+    session.reporter.say("a second opinion from the student's embeddings")
+    embeddings = sentence_embeddings(encoder, [one.fields for one in (*inputs, *labelled)])
+    return (
+        committee.opinions(embeddings, labelled, labels, count),
+        committee.left_out_opinions(embeddings[count:], labelled, labels, examples.contexts),
+    )
 
 
-def averaged(scores: DrawnScores) -> NDArray[np.float32]:
-    """Log of each example's mean probabilities over its draws, float32 [examples, labels]."""
-    mean: NDArray[np.float32] = np.log(np.exp(scores.log_probabilities).mean(axis=1))
-    return mean
+def _is_encoder(student: str) -> bool:
+    return is_encoder(load_model_config(student))
+
+
+def _calibrate(
+    sources: Sequence[NDArray[np.float64]],
+    left_out: Sequence[NDArray[np.float64]],
+    examples: Examples,
+    labels: Sequence[str],
+    shares: NDArray[np.float64] | None,
+) -> Calibration:
+    """Fitted where labelled examples were left out; else by the given shares, or even ones."""
+    known = ~np.isnan(np.stack(left_out)).any(axis=(0, -1))
+    if not known.any():
+        return match_shares(
+            sources, np.full(len(labels), 1 / len(labels)) if shares is None else shares
+        )
+    columns = np.array([labels.index(str(one.label)) for one in examples.labelled])
+    return fit_calibration(sources, [one[known] for one in left_out], columns[known], shares)

@@ -32,7 +32,7 @@ HEAVY = (
 TORCH_BASELINES = (
     "edgecd.bench.systems.torch_prompt",
     "edgecd.bench.systems.prompt_models",
-    "edgecd.bench.rivals.text_encoder",
+    "edgecd.lm.text_encoder",
 )
 TORCH_SIDE = ("torch", "transformers", "peft", "accelerate")
 # Package -> what importing any of its modules must not load.

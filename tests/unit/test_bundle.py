@@ -132,7 +132,9 @@ def test_only_the_bundles_own_file_names_are_allowed(bundle: Path, name: str) ->
         read_manifest(bundle)
 
 
-@pytest.mark.parametrize("key", [key for key in manifest_json(FACTS) if key != "language_model"])
+@pytest.mark.parametrize(
+    "key", [key for key in manifest_json(FACTS) if key not in ("language_model", "threshold")]
+)
 def test_every_key_is_needed_and_a_missing_one_is_named(bundle: Path, key: str) -> None:
     edit(bundle, **{key: ...})
     with pytest.raises(InputError, match=f"'{key}' is missing"):

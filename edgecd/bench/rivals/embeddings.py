@@ -26,7 +26,7 @@ from edgecd.tasks.encoding import Encoded
 from edgecd.tasks.prompts import PromptTemplate
 
 if TYPE_CHECKING:
-    from edgecd.bench.rivals.text_encoder import TextEncoder
+    from edgecd.lm.text_encoder import TextEncoder
 
 PACKAGE, RUNTIME, PRECISION = "torch", "torch", "fp32"
 
@@ -49,14 +49,14 @@ class Embeddings:
 
     def logits(self, inputs: Sequence[Fields]) -> NDArray[np.float32]:
         """Scores of the labels, float32 [inputs, labels]; InputError as `encode`."""
-        from edgecd.bench.rivals.text_encoder import sentence_embeddings
+        from edgecd.lm.text_encoder import sentence_embeddings
 
         return self.head.scores(sentence_embeddings(self.encoder, inputs))
 
 
 def train(lesson: Lesson, folder: Path) -> None:
     """Learn the head; the encoder stays as it is, where it is. InputError for no encoder."""
-    from edgecd.bench.rivals.text_encoder import open_encoder, sentence_embeddings
+    from edgecd.lm.text_encoder import open_encoder, sentence_embeddings
 
     template = PromptTemplate(lesson.template, lesson.verbalizer)
     encoder = open_encoder(lesson.encoder, template, lesson.max_length, "auto")
@@ -67,7 +67,7 @@ def train(lesson: Lesson, folder: Path) -> None:
 
 def imports() -> None:
     """What answering takes."""
-    importlib.import_module("edgecd.bench.rivals.text_encoder")
+    importlib.import_module("edgecd.lm.text_encoder")
 
 
 def load(spec: Spec, folder: Path) -> Learned:
@@ -77,8 +77,8 @@ def load(spec: Spec, folder: Path) -> Learned:
 
 def load_from(spec: Spec, folder: Path, model: str) -> Learned:
     """The same with an encoder from elsewhere."""
-    from edgecd.bench.rivals.text_encoder import ROWS, open_encoder
     from edgecd.lm.footprint import model_disk_bytes
+    from edgecd.lm.text_encoder import ROWS, open_encoder
 
     template = PromptTemplate(spec.template, spec.verbalizer)
     encoder, head = (

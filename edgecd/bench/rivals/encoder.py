@@ -27,8 +27,8 @@ def train(lesson: Lesson, folder: Path) -> None:
     """
     import torch
 
-    from edgecd.bench.rivals.text_encoder import encoder_files, text_encoder
     from edgecd.lm.encoders import load_encoder
+    from edgecd.lm.text_encoder import encoder_files, text_encoder
 
     template = PromptTemplate(lesson.template, lesson.verbalizer)
     files = encoder_files(lesson.encoder, "auto")
@@ -61,16 +61,16 @@ def train(lesson: Lesson, folder: Path) -> None:
 
 def imports() -> None:
     """What answering takes."""
-    for name in ("edgecd.bench.rivals.text_encoder", "edgecd.lm.checkpoint"):
+    for name in ("edgecd.lm.text_encoder", "edgecd.lm.checkpoint"):
         importlib.import_module(name)
 
 
 def load(spec: Spec, folder: Path) -> Learned:
     """The classifier that was saved, as a run's checkpoint is loaded."""
-    from edgecd.bench.rivals.text_encoder import ROWS
     from edgecd.lm.checkpoint import open_checkpoint
     from edgecd.lm.encoders import longest_input
     from edgecd.lm.models import load_model_config, pick_device
+    from edgecd.lm.text_encoder import ROWS
 
     template = PromptTemplate(spec.template, spec.verbalizer)
     most = min(spec.max_length, longest_input(load_model_config(str(folder))))

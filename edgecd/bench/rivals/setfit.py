@@ -60,7 +60,7 @@ def train(lesson: Lesson, folder: Path) -> None:
     Sentences are what the rival `embeddings` makes of the same encoder. Raises InputError for no
     encoder, and for one that the package cannot tune; MissingExtra without the package.
     """
-    from edgecd.bench.rivals.text_encoder import encoder_files
+    from edgecd.lm.text_encoder import encoder_files
 
     encoder_files(lesson.encoder, "auto")
     package, datasets = require("setfit", "rivals"), require("datasets", "train")

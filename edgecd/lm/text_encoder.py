@@ -1,7 +1,4 @@
-"""A sentence encoder in PyTorch, which reads an input as an encoder that is a student does.
-
-The only module of the rivals that imports PyTorch at once, in the processes that need it.
-"""
+"""A sentence encoder in PyTorch, which reads an input as an encoder that is a student does."""
 
 from __future__ import annotations
 
@@ -14,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from transformers import AutoModel
 
-from edgecd.bench.systems.base import Fields
 from edgecd.errors import InputError
 from edgecd.lm.encoders import ENCODERS, is_encoder, longest_input
 from edgecd.lm.models import LanguageModel, ModelFiles, find_model, load_model_config, pick_device
 from edgecd.lm.rows import classifier_inputs
+from edgecd.tasks.answerer import Fields
 from edgecd.tasks.batching import batches
 from edgecd.tasks.encoding import Encoded, encode_prompt
 from edgecd.tasks.prompts import PromptTemplate
