@@ -99,8 +99,12 @@ class TrainConfig:
     )
     lora_rank: int = option(16, group=METHOD, low=1, high=MANY, help="Rank of LoRA.")
     max_length: int = option(256, group=TRAINING, low=8, high=2**20, help="Tokens of an input.")
-    patience: int = option(
-        4, group=TRAINING, low=1, high=MANY, help="Evaluations without progress before stopping."
+    patience: int | None = option(
+        None,
+        group=TRAINING,
+        low=1,
+        high=MANY,
+        help="Evaluations without progress before stopping (4; encoders: never).",
     )
     seed: int = option(
         0, group=TRAINING, low=0, high=MANY, help="Of demonstrations, order and dropout."
@@ -126,7 +130,9 @@ def settled(config: TrainConfig, encoder_width: int | None) -> TrainConfig:
     """The same with every choice made that its method, adapter and student decide.
 
     `encoder_width` is that of an encoder's states, None for a decoder. PBFT's epochs are the
-    literature's for few examples. Wide encoders want smaller steps than the 384 of MiniLM.
+    literature's for few examples. Wide encoders want smaller steps than the 384 of MiniLM. Nor do
+    encoders stop early: their divergence from the teacher is lowest while they know nothing, and
+    falls again with the learning rate.
     """
     adapter = config.adapter or ("lora" if encoder_width is None else "full")
     lr = {"lora": 1e-3, "bitfit": 1e-3, "full": 2e-5}[adapter]
@@ -143,4 +149,5 @@ def settled(config: TrainConfig, encoder_width: int | None) -> TrainConfig:
         epochs=config.epochs or epochs,
         lr=config.lr or lr,
         batch_size=config.batch_size or batch_size,
+        patience=config.patience or (4 if encoder_width is None else None),
     )

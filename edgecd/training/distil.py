@@ -25,6 +25,7 @@ from edgecd.lm.models import (
     pick_device,
     pick_dtype,
 )
+from edgecd.lm.rows import classifier_logits
 from edgecd.tasks import metrics
 from edgecd.tasks.answerer import Answerer
 from edgecd.tasks.encoding import encode_prompt, label_token_ids
@@ -34,7 +35,7 @@ from edgecd.training.account import Account
 from edgecd.training.config import TrainConfig
 from edgecd.training.examples import Examples, choose_examples, write_examples
 from edgecd.training.folder import finished, forget_lost_steps, open_log, open_run
-from edgecd.training.loop import Item, Outcome, Schedule, divergence, fit
+from edgecd.training.loop import Item, Outcome, Schedule, divergence, fit, fit_temperature
 from edgecd.training.record import (
     HeldOutMetrics,
     StudentMemory,
@@ -51,6 +52,7 @@ from edgecd.training.student import (
     load_student,
     merge,
     save_checkpoint,
+    scale_logits,
 )
 from edgecd.training.targets import Targets, score_all
 
@@ -182,8 +184,14 @@ def train_student(session: Session, examples: Examples, targets: Targets | None)
         model = merge(training)
         if over_vocabulary:
             model = fold(replace(lm, model=model), template)
+        temperature = None
+        if monitor:
+            seen = classifier_logits(model, [entry.input for entry in monitor])
+            temperature = fit_temperature(seen, [entry.target or () for entry in monitor])
+            scale_logits(model, temperature)
         answerer = Checkpoint(model, tokenizer, template, config.max_length)
         found = held_out_metrics(answerer, examples.heldout, targets)
+        found = replace(found, temperature=temperature)
         log({"step": outcome.steps, "heldout": to_json(found)})
     return TrainedStudent(model, lm.tokenizer, template, outcome, trainable, loaded_bytes, found)
 

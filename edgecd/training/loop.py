@@ -46,7 +46,7 @@ class Schedule:
     batch_size: int
     alpha: float
     temperature: float
-    patience: int
+    patience: int | None
     seed: int
     autocast: bool = False
     label_tokens: tuple[int, ...] = ()  # given, the model is a language model, head and all
@@ -119,8 +119,9 @@ def fit(
 
     Evaluates four times an epoch on `monitor` (examples with teacher targets that are not
     trained on; no labels needed) and stops after `patience` evaluations without a lower
-    divergence; without a monitor it runs to the end. State is saved in `folder` every half
-    minute and at each evaluation; a call that finds it goes on from there, to the same result.
+    divergence; without either it runs to the end and keeps the last parameters. State is saved in
+    `folder` every half minute and at each evaluation; a call that finds it goes on from there, to
+    the same result.
     """
     per_epoch = math.ceil(len(items) / schedule.batch_size)
     total = max(1, math.ceil(per_epoch * schedule.epochs))
@@ -132,7 +133,8 @@ def fit(
         restore_state(model, optimizer, folder, reached.step)
     model.train()
     saved = time.monotonic()
-    stopped = bool(monitor) and reached.bad >= schedule.patience
+    stops = schedule.patience is not None and bool(monitor)
+    stopped = _impatient(reached, schedule)
     for step, batch in _batches(items, schedule, total, start=reached.step):
         if stopped:
             break
@@ -145,10 +147,11 @@ def fit(
             line = replace(line, monitor_kl=value)
             if value < reached.best:
                 reached = Reached(step + 1, step + 1, value)
-                save_tensors(parameters, folder / BEST)
+                if stops:
+                    save_tensors(parameters, folder / BEST)
             else:
                 reached = replace(reached, bad=reached.bad + 1)
-            stopped = reached.bad >= schedule.patience
+            stopped = _impatient(reached, schedule)
             saved = -math.inf
         log(to_json(line))
         if time.monotonic() - saved > SAVE_EVERY_S:
@@ -156,10 +159,38 @@ def fit(
             saved = time.monotonic()
         progress(step + 1, total)
     save_state(parameters, optimizer, folder, reached)
-    if monitor and (folder / BEST).exists():
+    if stops and (folder / BEST).exists():
         load_trainable(model, load_file(folder / BEST))
     model.eval()
-    return Outcome(reached.step, reached.best_step if monitor else reached.step)
+    return Outcome(reached.step, reached.best_step if stops else reached.step)
+
+
+def fit_temperature(logits: NDArray[np.float32], targets: Sequence[Sequence[float]]) -> float:
+    """The temperature at which a student's probabilities are nearest to its teacher's.
+
+    Logits and log-probabilities [examples, labels]; the divergence is convex in 1 / T (arXiv
+    1706.04599, with the teacher's probabilities in place of labels), so no label is needed.
+    """
+    power = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    student = torch.from_numpy(logits).double()
+    teacher = torch.tensor([list(row) for row in targets], dtype=torch.float64)
+    optimizer = torch.optim.LBFGS([power], max_iter=50, line_search_fn="strong_wolfe")
+
+    def loss() -> torch.Tensor:
+        optimizer.zero_grad()
+        scaled = torch.log_softmax(student * power.exp(), -1)
+        divergence = torch.nn.functional.kl_div(
+            scaled, teacher, reduction="batchmean", log_target=True
+        )
+        divergence.backward()  # type: ignore[no-untyped-call]
+        return divergence
+
+    optimizer.step(loss)  # type: ignore[no-untyped-call]
+    return math.exp(-float(power.detach().clamp(-3, 3)))
+
+
+def _impatient(reached: Reached, schedule: Schedule) -> bool:
+    return schedule.patience is not None and reached.bad >= schedule.patience
 
 
 def divergence(logits: NDArray[np.float32], targets: Sequence[Sequence[float]]) -> float:

@@ -68,7 +68,7 @@ class HeldOutMetrics:
     """Of the held-out examples: accuracy where labels are known, and agreement with a teacher.
 
     What cannot be told is left out. `heldout_kl` is in nats; `ece` is the expected calibration
-    error of the probabilities.
+    error of the probabilities, and `temperature` what the student's logits were divided by.
     """
 
     heldout_examples: int
@@ -80,6 +80,7 @@ class HeldOutMetrics:
     heldout_kl: LeftOut[float | None] = None
     student_ece: LeftOut[float | None] = None
     teacher_ece: LeftOut[float | None] = None
+    temperature: LeftOut[float | None] = None
 
 
 @dataclass(frozen=True)

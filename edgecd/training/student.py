@@ -166,6 +166,19 @@ def merge(trained: Any) -> PreTrainedModel:
     return model
 
 
+def scale_logits(model: PreTrainedModel, temperature: float) -> None:
+    """Divide a classifier's logits by a temperature, in the weights of its last layer."""
+    last = [
+        module
+        for module in model.modules()
+        if isinstance(module, torch.nn.Linear) and module.out_features == model.config.num_labels
+    ][-1]
+    with torch.no_grad():
+        for weights in (last.weight, last.bias):
+            if weights is not None:
+                weights.div_(temperature)
+
+
 def trainable_state(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     """The parameters of a model that require gradients, by name."""
     return {name: p for name, p in model.named_parameters() if p.requires_grad}

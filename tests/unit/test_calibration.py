@@ -139,3 +139,13 @@ def test_a_second_opinion_never_saw_the_example_that_it_is_about():
     assert right(seen, columns) == 1.0 and right(found, columns) < 1.0
     everything = committee.left_out_opinions(noise, have, labels, [have])
     assert np.isnan(everything).all()
+
+
+def test_a_temperature_brings_probabilities_to_the_teachers():
+    from edgecd.training.loop import divergence, fit_temperature
+
+    target, _ = teacher((0.5, 0.3, 0.2), 200, (0, 0, 0), seed=4)
+    sure = (3.0 * target).astype(np.float32)
+    found = fit_temperature(sure, target.tolist())
+    assert found == pytest.approx(3.0, rel=0.01)
+    assert divergence(sure / found, target.tolist()) < 1e-3 < divergence(sure, target.tolist())
