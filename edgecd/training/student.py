@@ -13,9 +13,9 @@ from tokenizers import processors
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from edgecd.files import read_json, write_json
+from edgecd.formats.kinds import is_encoder
 from edgecd.lm.encoders import (
     check_encoder,
-    is_encoder,
     load_encoder,
     refuse_other_kinds,
     takes_types,
