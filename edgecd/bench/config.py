@@ -19,7 +19,7 @@ class BenchConfig:
     `teacher`, `student`, `shots` and `seed` come from `run` or from the first bundle's provenance
     when not given; the demonstrations from `run`, or are drawn anew. `baselines` None stands for
     all that can be measured, `prompt_runtimes` None for all that are installed, `rivals` None for
-    those that learn in seconds and whose needs are there.
+    all whose needs are there but SetFit.
     """
 
     task: str = option(help="Built-in name or TOML file.", group=_DATA, path=True)

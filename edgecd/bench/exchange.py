@@ -159,6 +159,5 @@ class Lesson:
     verbalizer: Mapping[str, str]
     encoder: str
     max_length: int
-    threads: int
     seed: int
     folder: str

@@ -209,7 +209,6 @@ def lesson(spec: Spec, folder: Path) -> Lesson:
         verbalizer=spec.verbalizer,
         encoder=system.model,
         max_length=spec.max_length,
-        threads=spec.threads,
         seed=spec.seed,
         folder=str(folder / system.name),
     )

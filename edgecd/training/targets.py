@@ -24,7 +24,8 @@ from edgecd.tasks.task import Example
 from edgecd.training import committee
 from edgecd.training.calibration import (
     Calibration,
-    estimate_shares,
+    estimate_calibration,
+    fit_calibration,
     match_shares,
     parse_shares,
 )
@@ -100,12 +101,14 @@ def score_all(session: Session, examples: Examples) -> Targets:
     shown = None
     if config.calibrate:
         even = scores.without_head_starts(seen).mean
-        even, left_out = even[: len(inputs)], even[len(inputs) :]
-        if config.committee and len(examples.labelled):
+        sources = [even[: len(inputs)]]
+        left_out = [even[len(inputs) :]]
+        if config.committee and len(examples.labelled) and _is_encoder(config.student):
             second, second_left_out = _second_opinions(session, examples, inputs)
-            even, left_out = even + second, left_out + second_left_out
-        found = _calibrate(even[:seen], left_out, examples, labels, shares)
-        table, shown = found.apply(even), tuple(found.shares.tolist())
+            sources.append(second)
+            left_out.append(second_left_out)
+        found = _calibrate([one[:seen] for one in sources], left_out, examples, labels, shares)
+        table, shown = found.apply(*sources), tuple(found.shares.tolist())
         told = ", ".join(f"{name} {share:.0%}" for name, share in zip(labels, shown, strict=True))
         session.reporter.say(f"class shares ({config.class_shares}): {told}")
     else:
@@ -171,14 +174,12 @@ def _ask_teacher(
 def _second_opinions(
     session: Session, examples: Examples, inputs: Sequence[Example]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Log-probabilities of the inputs and, left out, of the labelled examples; zeros of decoders.
+    """Log-probabilities of the inputs and, left out, of the labelled examples.
 
     They come from a classifier over the embeddings of the student before it is trained.
     """
     config, labels = session.config, session.task.labels
     count, labelled = len(inputs), examples.labelled
-    if not is_encoder(load_model_config(config.student)):
-        return np.zeros((count, len(labels))), np.zeros((len(labelled), len(labels)))
     from edgecd.lm.text_encoder import open_encoder, sentence_embeddings
 
     encoder = open_encoder(
@@ -192,18 +193,25 @@ def _second_opinions(
     )
 
 
+def _is_encoder(student: str) -> bool:
+    return is_encoder(load_model_config(student))
+
+
 def _calibrate(
-    inputs: NDArray[np.float64],
-    left_out: NDArray[np.float64],
+    sources: Sequence[NDArray[np.float64]],
+    left_out: Sequence[NDArray[np.float64]],
     examples: Examples,
     labels: Sequence[str],
     shares: NDArray[np.float64] | None,
 ) -> Calibration:
-    """By the given shares, or estimated ones; even ones where no labelled example was left out."""
-    if shares is not None:
-        return match_shares(inputs, shares)
-    known = ~np.isnan(left_out).any(axis=-1)
+    """Fitted where labelled examples were left out; else by the given shares, or even ones."""
+    known = ~np.isnan(np.stack(left_out)).any(axis=(0, -1))
     if not known.any():
-        return match_shares(inputs, np.full(len(labels), 1 / len(labels)))
+        return match_shares(
+            sources, np.full(len(labels), 1 / len(labels)) if shares is None else shares
+        )
     columns = np.array([labels.index(str(one.label)) for one in examples.labelled])
-    return estimate_shares(inputs, left_out[known], columns[known])
+    left_out = [one[known] for one in left_out]
+    if shares is None:
+        return estimate_calibration(sources, left_out, columns[known])
+    return fit_calibration(sources, left_out, columns[known], shares)

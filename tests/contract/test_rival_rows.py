@@ -51,7 +51,7 @@ from tests.tiny_encoders import (  # noqa: E402
 )
 
 USUAL = ("majority", "tfidf", "embeddings", "encoder")
-SHOTS, POSITIONS = 6, 64
+SHOTS, POSITIONS = 6, 160
 INPUTS = [dict(row["fields"]) for row in tiny.examples(12, seed=5)]
 
 
@@ -98,7 +98,7 @@ def trained(
 ) -> Trained:
     examples = labelled() if examples is None else examples
     model = str(encoder) if encoder and find(name).sentence_encoder else ""
-    lesson = Lesson(name, examples, tiny.TEMPLATE, tiny.LABELS, model, 64, 1, seed, str(folder))
+    lesson = Lesson(name, examples, tiny.TEMPLATE, tiny.LABELS, model, POSITIONS, seed, str(folder))
     rival.train(lesson)
     return Trained(lesson, spec_of(lesson))
 
@@ -228,7 +228,7 @@ def test_embeddings_are_means_of_the_last_states_of_length_one(encoder: Path) ->
     from edgecd.tasks.prompts import PromptTemplate
 
     template = PromptTemplate(tiny.TEMPLATE, tiny.LABELS)
-    found = sentence_embeddings(open_encoder(str(encoder), template, 64, "cpu"), INPUTS)
+    found = sentence_embeddings(open_encoder(str(encoder), template, POSITIONS, "cpu"), INPUTS)
     model = transformers.AutoModel.from_pretrained(encoder).eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(encoder)
     for one, row in zip(INPUTS, found, strict=True):
@@ -257,7 +257,14 @@ def test_a_decoder_is_no_sentence_encoder(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="no sentence encoder but a llama"):
             trained(name, tmp_path / name, decoder)
     lesson = Lesson(
-        "embeddings", labelled(), tiny.TEMPLATE, tiny.LABELS, str(decoder), 64, 1, 0, str(tmp_path)
+        "embeddings",
+        labelled(),
+        tiny.TEMPLATE,
+        tiny.LABELS,
+        str(decoder),
+        POSITIONS,
+        0,
+        str(tmp_path),
     )
     assert "no sentence encoder" in str(rival.train_rival(to_json(lesson))["skipped"])
 

@@ -101,7 +101,7 @@ def test_bench_writes_a_report_and_goes_on_where_it_stopped(world, run, bundle):
     roles = {row["role"] for row in report["rows"]}
     assert roles == {
         *("teacher-icl", "teacher-icl-cached", "same-size-icl", "same-size-icl-cached"),
-        *("same-size-zero-shot", "student"),
+        *("same-size-zero-shot", "student", "rival"),
     }
     for row in report["rows"]:
         if row["runtime"] == "onnxruntime" and row["shots_in_input"] in (0, report["shots"]):

@@ -216,7 +216,7 @@ def hide(monkeypatch: pytest.MonkeyPatch, *missing: str) -> None:
     monkeypatch.setattr(needs, "is_there", lambda module: module not in missing)
 
 
-def test_rivals_by_default_are_those_that_learn_in_seconds(
+def test_rivals_by_default_are_all_but_setfit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     hide(monkeypatch)

@@ -14,7 +14,7 @@ class Rival:
 
     `needs` are the modules that it takes, `advice` the command that installs them; one with a
     `sentence_encoder` starts from such a model. `runtime` is what runs it. One that is not `usual`
-    takes minutes to train, and is measured when it is asked for.
+    is measured when it is asked for.
     """
 
     name: str

@@ -36,11 +36,6 @@ def train(lesson: Lesson) -> None:
     Raises InputError for an unknown name, a model that is no encoder, and examples that nothing can
     be learned from; MissingExtra for a package that is not installed.
     """
-    rival = find(lesson.rival)
-    if rival.sentence_encoder:
-        import torch
-
-        torch.set_num_threads(lesson.threads)
     with new_folder(Path(lesson.folder), force=True) as part:
         _module(lesson.rival).train(lesson, part)
 
