@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import string
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from tests import tiny
@@ -14,12 +15,17 @@ SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
 def wordpiece() -> PreTrainedTokenizerFast:
-    """A WordPiece tokenizer of BERT's kind, trained on the tests' own sentences."""
-    backend = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    """A WordPiece tokenizer of BERT's kind: letters and words."""
+    # Not trained: the trainer breaks ties at random, so that each process would have its own ids.
+    letters = string.ascii_lowercase + string.digits + string.punctuation
+    words = [word for word in tiny.WORDS if len(word) > 1]
+    pieces = [*SPECIAL, *letters, *(f"##{letter}" for letter in letters), *words]
+    vocabulary = {piece: number for number, piece in enumerate(dict.fromkeys(pieces))}
+    backend = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     backend.normalizer = normalizers.BertNormalizer()
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(vocab_size=400, special_tokens=SPECIAL)
-    backend.train_from_iterator([tiny.sentence(seed) for seed in range(300)], trainer)
+    backend.decoder = decoders.WordPiece()
+    backend.add_special_tokens(SPECIAL)
     backend.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
     named = {f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")}
     return PreTrainedTokenizerFast(tokenizer_object=backend, **named)

@@ -11,26 +11,32 @@ from edgecd.bench.config import BenchConfig
 from edgecd.bench.needs import listed
 from edgecd.bench.rivals import registry
 from edgecd.bench.systems.base import System
-from edgecd.bench.systems.choose import Models, Others
+from edgecd.bench.systems.choose import Others
+from edgecd.bench.systems.given import Bundle, Models
 from edgecd.errors import InputError
-from edgecd.formats.manifest import Manifest
 
 CHECKPOINT = "checkpoint"
 
 
 def choose_others(
-    config: BenchConfig, bundle: Manifest, models: Models, labels: int
+    config: BenchConfig, bundle: Bundle | None, models: Models, labels: int
 ) -> tuple[Others, list[str]]:
-    """(what to measure, why others are not), for the first bundle and so many labelled examples.
+    """(what to measure, why others are not), for so many labelled examples.
 
-    Raises InputError for an unknown name, an `encoder` that is not there, and rivals that are asked
-    for where there are no labels.
+    `bundle` was made from the run's checkpoint, None where none of the bundles was. Raises
+    InputError for an unknown name, an `encoder` that is not there, rivals that are asked for where
+    there are no labels, and peers without such a bundle.
     """
     chosen, absent = _choose_peers(config.peers)
+    if chosen and config.run is not None and bundle is None:
+        raise InputError(
+            f"--peers: they read texts as a bundle of their run does, and none is of {config.run}"
+        )
     checkpoint = None if config.run is None else config.run / CHECKPOINT
-    encoder = _encoder(config, bundle, models)
+    encoder = _encoder(config.encoder) or models.encoder
     rivals, without = _choose_rivals(config.rivals, encoder, labels)
-    return Others(chosen, checkpoint, rivals, encoder), [*absent, *without]
+    others = Others(chosen, checkpoint, bundle.folder if bundle else None, rivals, encoder)
+    return others, [*absent, *without]
 
 
 def rival_notes(systems: Sequence[System], labels: int, made: Mapping[str, Any]) -> Iterator[str]:
@@ -92,11 +98,10 @@ def _choose_rivals(
     return tuple(name for name in possible if name not in waiting), absent
 
 
-def _encoder(config: BenchConfig, bundle: Manifest, models: Models) -> str | None:
-    """The encoder that is asked for, or the first bundle's student where it is one."""
-    if (given := config.encoder) is not None:
+def _encoder(given: str | None) -> str | None:
+    """The encoder that is asked for, if any; InputError for a folder that is not there."""
+    if given is not None:
         looks_local = given.count("/") > 1 or given.startswith((".", "/", "~"))
         if looks_local and not Path(given).expanduser().is_dir():
             raise InputError(f"--encoder {given}: no such folder")
-        return given
-    return None if bundle.form == "prompt" else models.student_base
+    return given

@@ -25,14 +25,12 @@ from edgecd.bench.report.rows import find_reference, make_rows, noise
 from edgecd.bench.report.verdict import judge, sentence
 from edgecd.bench.report.write import write_reports
 from edgecd.bench.systems.choose import (
-    Bundle,
-    GivenContext,
     Prompts,
     choose_roles,
     choose_runtimes,
-    known_models,
     list_systems,
 )
+from edgecd.bench.systems.given import Bundle, GivenContext, Models, bundle_of_run, known_models
 from edgecd.errors import InputError
 from edgecd.files import fingerprint, read_json
 from edgecd.formats.bundle import read_manifest
@@ -75,11 +73,11 @@ def bench(
     _check_lengths(config.lengths, given)
     # A run may have chosen another pattern than the task's own: prompts are compared in its form.
     task = replace(task, template=replace(first.prompt, form="prompt"))
-    run, made = config.run, first.provenance
-    if run is not None:
-        made = read_json(run / RUN)
+    run = None if config.run is None else read_json(config.run / RUN)
+    made = first.provenance if run is None else run
+    of_run = given[0] if run is None else bundle_of_run(given, run)
     machine = from_json(Machine, describe_machine(), "machine", lenient=True)
-    models = known_models(made, config.teacher, config.student)
+    models = known_models(given, run, config.teacher, config.student)
     roles = choose_roles(models, config.roles)
     sets = evaluation_sets(task, ood, config.split, config.limit)
     shown = choose_demonstrations(task, config, made, config.few_shots if roles else ())
@@ -91,7 +89,7 @@ def bench(
         first.precision,
     )
     refuse_empty_prompts(prompts)
-    others, absent = choose_others(config, first, models, len(shown.labelled))
+    others, absent = choose_others(config, of_run, models, len(shown.labelled))
     systems = list_systems(given, models, prompts, others, contexts)
     specs = make_specs(systems, task, sets, shown, _conditions(config, given, machine))
     described = {name: one for name, one in to_json(machine).items() if name != "ram_bytes"}
@@ -101,13 +99,13 @@ def bench(
     convert(work)
     measured, left_out = measure_all(work)
     notes = [
-        *_prompt_notes(config, prompts, shown),
+        *_prompt_notes(config, models, prompts, shown),
         *rival_notes(systems, len(shown.labelled), made),
     ]
     notes += [*absent, *left_out, *_limited(sets)]
     reference = find_reference(measured)
     rows = make_rows(measured, sets, task.labels, reference)
-    siblings = {one.name for one in given if _made_as(one) == _made_as(given[0])}
+    siblings = {one.name for one in given if of_run and _made_as(one) == _made_as(of_run)}
     rows = with_peers(rows, measured, sets[0].name, siblings)
     report = Report(
         schema=SCHEMA,
@@ -166,14 +164,22 @@ def _conditions(config: BenchConfig, bundles: Sequence[Bundle], machine: Machine
     )
 
 
-def _prompt_notes(config: BenchConfig, prompts: Prompts, shown: Shown) -> tuple[str, ...]:
-    if prompts.roles:
-        return shown.notes
+def _prompt_notes(
+    config: BenchConfig, models: Models, prompts: Prompts, shown: Shown
+) -> tuple[str, ...]:
     if config.roles is not None:
-        return ()
+        return shown.notes if prompts.roles else ()
+    if not prompts.roles:
+        return (
+            "No prompt was measured: it needs PyTorch and transformers (pip install "
+            "'edgecd[train]') and a teacher (--teacher).",
+        )
+    if models.encoder is None or models.student_base is not None:
+        return shown.notes
     return (
-        "No prompt was measured: it needs PyTorch and transformers (pip install "
-        "'edgecd[train]') and a teacher (--teacher).",
+        *shown.notes,
+        f"No prompt of the student's size was measured: {Path(models.encoder).name} is an encoder, "
+        "which cannot be prompted. --student names a decoder to prompt instead.",
     )
 
 

@@ -23,6 +23,7 @@ _HOW_MADE = (
     "student",
     "method",
     "adapter",
+    "layers",
     "parameters",
     "shots",
     "context_shots",

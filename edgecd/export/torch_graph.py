@@ -36,7 +36,8 @@ def traced_graph(model: PreTrainedModel) -> onnx.ModelProto:
     import torch
     from onnx_ir.passes import common
 
-    from edgecd.lm.encoders import is_encoder, takes_types
+    from edgecd.formats.kinds import is_encoder
+    from edgecd.lm.encoders import takes_types
 
     encoder = is_encoder(model.config)
     if not encoder and not isinstance(getattr(model, "score", None), torch.nn.Module):

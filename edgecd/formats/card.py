@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,10 +15,6 @@ def model_card(manifest: Manifest, name: str) -> str:
     made = manifest.provenance
     example = dict.fromkeys(manifest.prompt.fields, "...")
     call = '"..."' if len(example) == 1 else json.dumps(example, ensure_ascii=False)
-    labels = [
-        f"| {column} | {_code(label)} | {_code(manifest.verbalizer[label])} |"
-        for column, label in enumerate(manifest.labels)
-    ]
     size_mb = sum(record.size_bytes for record in manifest.files.values()) / 1e6
     return f"""---
 library_name: edgecd
@@ -42,13 +38,9 @@ print(predictor.predict({call}))
 
 ## Labels
 
-| column | label | word |
-|---|---|---|
-{chr(10).join(labels)}
+{_labels(manifest)}
 
-## Template
-
-{_block(manifest.template)}
+{_input(manifest)}
 
 ## Parity with the PyTorch checkpoint
 
@@ -73,11 +65,41 @@ def _kind(manifest: Manifest) -> str:
     )
 
 
+def _labels(manifest: Manifest) -> str:
+    """The columns of the logits; a prompt's labels are words, too."""
+    prompted = manifest.form == "prompt"
+    head = (
+        "| column | label | word |\n|---|---|---|" if prompted else "| column | label |\n|---|---|"
+    )
+    lines = [
+        f"| {column} | {_code(label)} |"
+        + (f" {_code(manifest.verbalizer[label])} |" if prompted else "")
+        for column, label in enumerate(manifest.labels)
+    ]
+    return "\n".join([head, *lines])
+
+
+def _input(manifest: Manifest) -> str:
+    """What the model reads: the template, or an encoder's texts."""
+    if manifest.form == "prompt":
+        return f"## Template\n\n{_block(manifest.template)}"
+    return f"## Input\n\n{reads(manifest.form, manifest.prompt.fields)}, without a template."
+
+
+def reads(form: str, fields: Sequence[str]) -> str:
+    """What an encoder reads of an input with these fields, as a phrase."""
+    names = [_code(name) for name in fields]
+    if form == "text":
+        return f"The text of {names[0]}"
+    return f"The pair of {names[0]} and {', '.join(names[1:])}"
+
+
 def _recipe(made: Mapping[str, Any]) -> str:
     if not made.get("teacher"):
         return "How it was made is under Provenance."
+    layers = f" ({made['layers']} of its layers)" if made.get("layers") else ""
     return (
-        f"Student {_code(made.get('student', '?'))}, taught by {_code(made['teacher'])} "
+        f"Student {_code(made.get('student', '?'))}{layers}, taught by {_code(made['teacher'])} "
         f"(method {_code(made.get('method', '?'))}, adapter {_code(made.get('adapter', '?'))}, "
         f"{made.get('shots', '?')} demonstrations in the teacher's input, none in the student's)."
     )

@@ -14,8 +14,8 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 from transformers.utils import logging
 
 from edgecd.errors import InputError
+from edgecd.formats.kinds import is_encoder
 from edgecd.formats.manifest import TOKENIZER
-from edgecd.lm.encoders import is_encoder
 from edgecd.lm.rows import ROWS, classifier_logits
 from edgecd.tasks.answerer import Fields
 from edgecd.tasks.encoding import Encoded, encode_prompt

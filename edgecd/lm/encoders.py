@@ -9,28 +9,11 @@ import torch
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from edgecd.errors import InputError
+from edgecd.formats.kinds import ENCODERS, is_encoder
 from edgecd.lm.models import LanguageModel, ModelFiles, Unsupported
 
-# Families that read a text, or a pair of texts, at once and have a standard text classifier.
-ENCODERS = (
-    "bert",
-    "camembert",
-    "deberta",
-    "deberta-v2",
-    "distilbert",
-    "electra",
-    "modernbert",
-    "mpnet",
-    "roberta",
-    "xlm-roberta",
-)
 # What a checkpoint without a head for these labels may lack; anything else is a broken file.
 _HEADS = ("classifier", "pre_classifier", "pooler", "head", "score")
-
-
-def is_encoder(config: Any) -> bool:
-    """Whether a model's configuration (see `load_model_config`) is of an encoder known here."""
-    return str(config.model_type) in ENCODERS
 
 
 def takes_types(config: Any) -> bool:

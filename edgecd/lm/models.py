@@ -15,6 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 
 from edgecd.errors import InputError
 from edgecd.files import fingerprint, sha256_file
+from edgecd.formats.kinds import is_encoder
 from edgecd.host.hub import resolve_model
 from edgecd.host.machine import fast_dtype, instruction_sets
 from edgecd.tasks.encoding import label_token_ids
@@ -74,7 +75,12 @@ class ModelFiles:
         return _plain(self.tokenizer)
 
     def load(self, kind: Any = AutoModelForCausalLM) -> LanguageModel:
-        """The model itself, of an auto class; InputError when it is not of that kind."""
+        """The model itself, of an auto class; InputError when it is not of that kind.
+
+        Unsupported, by its architecture, for an encoder that is asked for as a language model.
+        """
+        if kind is AutoModelForCausalLM:
+            _refuse_encoder(self.name)
         source, options = _source(self.name)
         if options:
             options |= _plain_gguf()
@@ -171,6 +177,15 @@ def check_context_fits(lm: LanguageModel, context: int, max_length: int) -> None
         raise Unsupported(
             f"{context} tokens of demonstrations and up to {max_length} of input are more than "
             f"the {lm.max_positions} positions of {lm.name}: lower --shots or --max-length"
+        )
+
+
+def _refuse_encoder(name: str) -> None:
+    known = load_model_config(name)
+    if is_encoder(known):
+        raise Unsupported(
+            f"{name} is an encoder ({known.model_type}), which predicts no words and cannot be "
+            "prompted: name a decoder (OPT, GPT-2, Llama, Qwen, Gemma ...)"
         )
 
 

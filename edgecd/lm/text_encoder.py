@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from transformers import AutoModel
 
 from edgecd.errors import InputError
-from edgecd.lm.encoders import ENCODERS, is_encoder, longest_input
+from edgecd.formats.kinds import ENCODERS, is_encoder
+from edgecd.lm.encoders import longest_input
 from edgecd.lm.models import LanguageModel, ModelFiles, find_model, load_model_config, pick_device
 from edgecd.lm.rows import classifier_inputs
 from edgecd.tasks.answerer import Fields

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgecd.formats.bundle import read_manifest
-from edgecd.formats.card import flat
+from edgecd.formats.card import flat, reads
 from edgecd.formats.manifest import MANIFEST, manifest_json
 
 if TYPE_CHECKING:
@@ -48,9 +48,14 @@ def render(description: Mapping[str, Any]) -> Table:
 def _rows(description: Mapping[str, Any]) -> list[tuple[str, str]]:
     facts = dict(description)
     words = facts.pop("verbalizer").items()
+    labels = ", ".join(f"{label} = {word!r}" for label, word in words)
+    if facts.get("form", "prompt") != "prompt":  # an encoder reads neither words nor template
+        labels = ", ".join(facts["labels"])
+        facts["reads"] = reads(facts["form"], facts["fields"]).replace("`", "")
+        del facts["form"], facts["template"]
     files = {f"file {name}": f"{one['size_bytes']:,} bytes" for name, one in facts["files"].items()}
     shown = {
-        "labels": ", ".join(f"{label} = {word!r}" for label, word in words),
+        "labels": labels,
         "size": f"{facts.pop('size_bytes') / 1e6:.1f} MB",
         **{key: value for key, value in facts.items() if key not in _SAID_ELSEWHERE},
         "parity": {key: value for key, value in facts["parity"].items() if key != "tried"},

@@ -37,6 +37,13 @@ class TrainConfig:
         choices=ADAPTERS,
         help="Which weights train (decoders: lora, encoders: full).",
     )
+    layers: int | None = option(
+        None,
+        group=METHOD,
+        low=1,
+        high=MANY,
+        help="Of the student's layers, how many to keep (all).",
+    )
     head: str = option(
         "labels",
         group=METHOD,
@@ -126,16 +133,20 @@ class TrainConfig:
             )
 
 
-def settled(config: TrainConfig, encoder_width: int | None) -> TrainConfig:
+def settled(
+    config: TrainConfig, encoder_width: int | None, loses_layers: bool = False
+) -> TrainConfig:
     """The same with every choice made that its method, adapter and student decide.
 
     `encoder_width` is that of an encoder's states, None for a decoder. PBFT's epochs are the
     literature's for few examples. Wide encoders want smaller steps than the 384 of MiniLM. Nor do
     encoders stop early: their divergence from the teacher is lowest while they know nothing, and
-    falls again with the learning rate.
+    falls again with the learning rate. Decoders that lose layers have more to learn than low-rank
+    updates and small steps can hold.
     """
-    adapter = config.adapter or ("lora" if encoder_width is None else "full")
-    lr = {"lora": 1e-3, "bitfit": 1e-3, "full": 2e-5}[adapter]
+    whole = encoder_width is None and not loses_layers
+    adapter = config.adapter or ("lora" if whole else "full")
+    lr = {"lora": 1e-3, "bitfit": 1e-3, "full": 2e-5 if whole else 1e-4}[adapter]
     epochs, batch_size = 1.0, 8
     if encoder_width is not None:
         epochs, batch_size = 5.0, 16

@@ -127,7 +127,7 @@ def train_student(session: Session, examples: Examples, targets: Targets | None)
     """
     task, config, device, out = session.task, session.config, session.device, session.out
     assert config.epochs and config.lr and config.batch_size  # `settled` saw to it
-    student = load_student(config.student, task.template, device, config.seed)
+    student = load_student(config, task.template, device)
     lm, template = student.base, student.template
     over_vocabulary = config.head == "vocabulary"
     tokenizer = lm.text_tokenizer

@@ -13,9 +13,9 @@ from tokenizers import processors
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from edgecd.files import read_json, write_json
+from edgecd.formats.kinds import is_encoder
 from edgecd.lm.encoders import (
     check_encoder,
-    is_encoder,
     load_encoder,
     refuse_other_kinds,
     takes_types,
@@ -32,6 +32,7 @@ from edgecd.lm.models import (
 from edgecd.tasks.encoding import added_tokens, token_ids
 from edgecd.tasks.prompts import PromptTemplate
 from edgecd.training.config import TrainConfig, settled
+from edgecd.training.layers import check_layers, keep_layers, layers_of
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ def check_student(config: TrainConfig, template: PromptTemplate) -> TrainConfig:
     name = config.student
     known = load_model_config(name)
     refuse_other_kinds(name, known)
+    if config.layers is not None:
+        check_layers(name, known, config.layers)
     if is_encoder(known):
         load_fast_tokenizer(name)
         check_encoder(name, known, config.max_length)
@@ -64,23 +67,30 @@ def check_student(config: TrainConfig, template: PromptTemplate) -> TrainConfig:
     if config.adapter == "bitfit":
         with torch.device("meta"):
             _biases(AutoModelForCausalLM.from_config(known))
-    return settled(config, None)
+    loses_layers = config.layers is not None and config.layers < layers_of(known)
+    return settled(config, None, loses_layers)
 
 
-def load_student(name: str, template: PromptTemplate, device: torch.device, seed: int) -> Student:
-    """A student in float32: a folded language model, or an encoder with a new head (by `seed`).
+def load_student(config: TrainConfig, template: PromptTemplate, device: torch.device) -> Student:
+    """A student in float32: a folded language model, or an encoder with a new head (by the seed).
 
-    Raises InputError as `fold` and `load_encoder` do.
+    It has `config.layers` of its model's layers where that is given. Raises InputError as `fold`,
+    `load_encoder` and `keep_layers` do.
     """
+    name = config.student
     files = find_model(name, device, torch.float32)
     if is_encoder(load_model_config(name)):
-        encoder = load_encoder(files, template.labels, seed)
+        encoder = _with_layers(load_encoder(files, template.labels, config.seed), config.layers)
         return Student(encoder, encoder.model, template.without_pattern)
-    lm = files.load()
+    lm = _with_layers(files.load(), config.layers)
     classifier = fold(lm, template)
     add_start(lm)
     lm.model.config.pad_token_id = classifier.config.pad_token_id
     return Student(lm, classifier, template)
+
+
+def _with_layers(lm: LanguageModel, keep: int | None) -> LanguageModel:
+    return lm if keep is None else keep_layers(lm, keep)
 
 
 def add_start(lm: LanguageModel) -> None:

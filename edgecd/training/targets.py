@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecd.lm.encoders import is_encoder
+from edgecd.formats.kinds import is_encoder
 from edgecd.lm.models import find_model, load_model_config, pick_dtype
 from edgecd.lm.scorer import DeferredScorer
 from edgecd.lm.scores import score_examples

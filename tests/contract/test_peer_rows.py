@@ -236,7 +236,7 @@ def test_a_new_peer_is_prepared_and_asked_through_the_table_alone(
 
     def load(folder: Path, variant: str, threads: int, max_tokens: int) -> Any:
         assert (folder / variant).read_text() == "checkpoint"
-        return lambda ids: np.full(len(tiny.LABELS), len(ids), np.float32)
+        return lambda one: np.full(len(tiny.LABELS), len(one.ids), np.float32)
 
     toy.prepare, toy.load = prepare, load
     monkeypatch.setitem(sys.modules, toy.__name__, toy)

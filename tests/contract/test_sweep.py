@@ -18,7 +18,8 @@ from edgecd.sweep.config import SweepConfig
 from edgecd.sweep.record import read_sweep
 from edgecd.sweep.run import run_sweep
 from edgecd.sweep.suite import expand, load_suite
-from tests.sweep_world import ROOT, make_world
+from tests.sweep_world import ROOT, SMALL, make_world
+from tests.tiny_encoder_folders import encoder_folder
 
 SMOKE = ROOT / "benchmarks" / "suites" / "smoke.toml"
 
@@ -164,3 +165,21 @@ def test_a_cell_that_fails_is_told_and_tried_again(world, tmp_path, here, monkey
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 0 and here == ["icl-student-2-shots-seed-0"]
+
+
+def test_an_encoder_is_a_student_and_its_prompts_are_skipped_with_a_reason(world, tmp_path, here):
+    text = SMALL.replace("seeds = [0, 1]", "seeds = [0]")
+    text = text.replace('dtype = "float32"', 'dtype = "float32"\nmax_length = 64\nepochs = 1')
+    suite = tmp_path / "suite.toml"
+    suite.write_text(text)
+    student = str(encoder_folder(tmp_path / "encoder"))
+    found = sweep(load_suite(suite, SweepConfig(**{**world, "student": student})), tmp_path / "out")
+    cells = {cell.name: cell for cell in found.cells}
+    done = cells["cd-lora-2-shots-seed-0"]
+    assert done.status == "done" and done.result.sets["pairs"].examples == 16
+    for name, why in (
+        ("icl-student-2-shots-seed-0", "is an encoder (bert), which predicts no words"),
+        ("pbft-bitfit-vocabulary-2-shots-seed-0", "is an encoder, and predicts no words"),
+    ):
+        assert cells[name].status == "skipped" and why in cells[name].result.skipped
+    assert "skipped: icl student: " in (tmp_path / "out" / "table.md").read_text()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from edgecd.errors import CheckFailed, InputError
 from edgecd.formats.bundle import MAX_MANIFEST_BYTES, check_files, read_manifest, write_bundle
+from edgecd.formats.card import model_card
 from edgecd.formats.graphfile import TENSOR_PATHS, refuse_external_data
 from edgecd.formats.manifest import (
     CONTEXT,
@@ -247,15 +249,44 @@ def test_the_card_shows_labels_template_figures_and_a_call_that_runs(bundle: Pat
     compile(call, "card", "exec")
 
 
-def test_describe_is_json_and_the_table_shows_the_figures(bundle: Path) -> None:
+@pytest.mark.parametrize(
+    ("form", "fields", "words"),
+    [("text", ("a",), "The text of `a`"), ("pair", ("a", "b"), "The pair of `a` and `b`")],
+)
+def test_the_card_and_the_table_of_an_encoder_have_neither_words_nor_template(
+    form: Any, fields: tuple[str, ...], words: str
+) -> None:
+    facts = replace(
+        FACTS,
+        form=form,
+        template=f"Read {' '.join(f'{{{name}}}' for name in fields)} now:",
+        provenance={**FACTS.provenance, "layers": 3},
+    )
+    card = model_card(facts, "it")
+    assert f"## Input\n\n{words}, without a template." in card
+    assert "| 0 | `yes\\|no` |\n" in card
+    assert "Read" not in card and " Yes" not in card
+    assert "Student `small` (3 of its layers)" in card
+    described = {**manifest_json(facts), "fields": list(fields), "samples": 1}
+    shown = as_text({"bundle": "it", "size_bytes": 1, **described})
+    assert words.replace("`", "") in shown and "yes|no, no`way" in shown
+    assert "Read" not in shown and " Yes" not in shown
+
+
+def as_text(description: dict[str, Any]) -> str:
+    """What `inspect` prints."""
     from rich.console import Console
 
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(render(description))
+    return console.export_text()
+
+
+def test_describe_is_json_and_the_table_shows_the_figures(bundle: Path) -> None:
     facts = describe(bundle)
     assert json.loads(json.dumps(facts))["fields"] == ["a", "b"]
     assert facts["size_bytes"] == sum(path.stat().st_size for path in bundle.iterdir())
-    console = Console(width=100, record=True, file=io.StringIO())
-    console.print(render(facts))
-    shown = console.export_text()
+    shown = as_text(facts)
     for expected in ("yes|no = ' Yes'", "parity.examples", "provenance.teacher", "fp32"):
         assert expected in shown
 

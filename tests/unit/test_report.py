@@ -20,7 +20,8 @@ from edgecd.bench.report.rows import Measured, compare, find_reference, make_row
 from edgecd.bench.report.selection import groups
 from edgecd.bench.report.verdict import Answer, answer_text, cost_text, gap_text, judge, sentence
 from edgecd.bench.systems.base import System
-from edgecd.bench.systems.choose import Models, choose_roles
+from edgecd.bench.systems.choose import choose_roles
+from edgecd.bench.systems.given import Models
 from edgecd.errors import InputError
 from edgecd.formats.record import from_json, to_json
 from edgecd.host.machine import fast_dtype

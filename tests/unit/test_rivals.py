@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -21,9 +20,8 @@ from edgecd.bench.report.selection import best_student
 from edgecd.bench.report.tables import rival_table
 from edgecd.bench.report.verdict import Answer, judge, sentence
 from edgecd.bench.rivals import registry
-from edgecd.bench.systems.choose import Models
+from edgecd.bench.systems.given import Models
 from edgecd.errors import InputError
-from edgecd.formats.manifest import Manifest
 from edgecd.formats.record import to_json
 from edgecd.plotting.roles import TEACHER_CACHED
 from tests.reports import STUDENT, read, small_report
@@ -210,8 +208,8 @@ def test_the_figure_shows_every_rival_on_every_data_set(tmp_path: Path) -> None:
 
 
 def asked(rivals: tuple[str, ...] | None, labels: int = 8, **more: Any) -> tuple[Any, list[str]]:
-    config, bundle = BenchConfig("mnli", rivals=rivals, **more), SimpleNamespace(form="prompt")
-    return choose_others(config, cast(Manifest, bundle), Models(None, "the-student"), labels)
+    config = BenchConfig("mnli", rivals=rivals, **more)
+    return choose_others(config, None, Models(None, "the-student"), labels)
 
 
 def hide(monkeypatch: pytest.MonkeyPatch, *missing: str) -> None:

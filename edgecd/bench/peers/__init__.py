@@ -8,8 +8,9 @@ benchmark. Each runtime has a module of its own, whose import is cheap, with
 - `prepare(checkpoint, folder, variant, work)`: write what the runtime loads into `folder`; `work`
   is for what conversions of the same checkpoint can share. InputError for a model that it cannot
   take;
-- `load(folder, variant, threads, max_tokens)`: a function from the token ids of one prompt, at most
-  so many, to its logits, float32 [labels].
+- `load(folder, variant, threads, max_tokens)`: a function from one input, `Encoded` as at most so
+  many tokens, to its logits, float32 [labels]. An encoder's has token types, which the runtime
+  passes on where the model takes them.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -10,12 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecd.files import read_json
+from edgecd.formats.contract import SEGMENTS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-# Token ids of one prompt -> its logits, float32 [labels].
-Logits = Callable[[list[int]], NDArray[np.float32]]
+    from edgecd.tasks.encoding import Encoded
+
+# One input as tokens -> its logits, float32 [labels].
+Logits = Callable[["Encoded"], NDArray[np.float32]]
 
 
 def model_type(checkpoint: Path) -> str:
@@ -50,7 +53,10 @@ def traced_file(checkpoint: Path, work: Path) -> Path:
     return path
 
 
-def batch_of_one(ids: list[int]) -> dict[str, NDArray[np.int64]]:
-    """A prompt as a graph's inputs, int64 [1, tokens]."""
-    tokens = np.array([ids], np.int64)
-    return {"input_ids": tokens, "attention_mask": np.ones_like(tokens)}
+def batch_of_one(one: Encoded, names: Collection[str]) -> dict[str, NDArray[np.int64]]:
+    """An input as a graph takes it, int64 [1, tokens] each; `names` are the graph's inputs."""
+    tokens = np.array([one.ids], np.int64)
+    batch = {"input_ids": tokens, "attention_mask": np.ones_like(tokens)}
+    if SEGMENTS in names:
+        batch[SEGMENTS] = np.array([one.type_ids or [0] * len(one.ids)], np.int64)
+    return batch

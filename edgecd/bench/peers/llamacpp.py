@@ -11,13 +11,16 @@ from __future__ import annotations
 import ctypes
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgecd.bench.peers.checkpoint import Logits, load_classifier, model_type
 from edgecd.errors import InputError
+
+if TYPE_CHECKING:
+    from edgecd.tasks.encoding import Encoded
 
 PACKAGE, PROVIDER = "llama-cpp-python", "cpu"
 IMPORTS = ("llama_cpp",)
@@ -29,7 +32,7 @@ CONTEXT_TOKENS = 512  # llama-cpp-python's defaults for the context and for one 
 def prepare(checkpoint: Path, folder: Path, variant: str, work: Path) -> None:
     """`model.gguf`, and `labels.json` with the token ids whose logits are the labels'.
 
-    InputError for a family other than Llama and Qwen2.
+    InputError for a family other than Llama and Qwen2: encoders, too.
     """
     family = model_type(checkpoint)
     if family not in FAMILIES:
@@ -60,7 +63,7 @@ def prepare(checkpoint: Path, folder: Path, variant: str, work: Path) -> None:
 
 
 def load(folder: Path, variant: str, threads: int, max_tokens: int) -> Logits:
-    """Token ids to logits."""
+    """A prompt's tokens to logits."""
     import llama_cpp
 
     labels = json.loads((folder / "labels.json").read_text(encoding="utf-8"))
@@ -73,9 +76,9 @@ def load(folder: Path, variant: str, threads: int, max_tokens: int) -> Logits:
     )
     size = ctypes.c_float * llama.n_vocab()
 
-    def answer(ids: list[int]) -> NDArray[np.float32]:
+    def answer(one: Encoded) -> NDArray[np.float32]:
         llama.reset()
-        llama.eval(ids)
+        llama.eval(one.ids)
         row = llama_cpp.llama_get_logits_ith(llama.ctx, -1)
         scores = np.frombuffer(size.from_address(ctypes.addressof(row.contents)), np.float32)
         logits: NDArray[np.float32] = scores[labels]

@@ -8,11 +8,15 @@ activations (groups of 32) is on in both.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgecd.bench.peers.checkpoint import Logits, batch_of_one, traced_file
+
+if TYPE_CHECKING:
+    from edgecd.tasks.encoding import Encoded
 
 PACKAGE, PROVIDER = "openvino", "CPU"
 IMPORTS = ("openvino",)
@@ -28,7 +32,7 @@ def prepare(checkpoint: Path, folder: Path, variant: str, work: Path) -> None:
 
 
 def load(folder: Path, variant: str, threads: int, max_tokens: int) -> Logits:
-    """Token ids to logits, with one inference request that is used again."""
+    """An input's tokens to logits, with one inference request that is used again."""
     import openvino as ov
 
     settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
@@ -36,9 +40,10 @@ def load(folder: Path, variant: str, threads: int, max_tokens: int) -> Logits:
         settings["INFERENCE_PRECISION_HINT"] = "f32"
     model = ov.Core().compile_model(folder / "model.xml", PROVIDER, settings)
     request = model.create_infer_request()
+    names = [one.get_any_name() for one in model.inputs]
 
-    def answer(ids: list[int]) -> NDArray[np.float32]:
-        logits: NDArray[np.float32] = request.infer(batch_of_one(ids))["logits"][0].copy()
+    def answer(one: Encoded) -> NDArray[np.float32]:
+        logits: NDArray[np.float32] = request.infer(batch_of_one(one, names))["logits"][0].copy()
         return logits
 
     return answer

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecd.bench.peers.checkpoint import Logits
+from edgecd.bench.peers.checkpoint import Logits, batch_of_one
 from edgecd.bench.peers.ort import session_options
+
+if TYPE_CHECKING:
+    from edgecd.tasks.encoding import Encoded
 
 PACKAGE, PROVIDER = "optimum-onnx", "CPUExecutionProvider"
 IMPORTS = ("optimum.onnxruntime.modeling",)
@@ -33,7 +37,7 @@ def prepare(checkpoint: Path, folder: Path, variant: str, work: Path) -> None:
 
 
 def load(folder: Path, variant: str, threads: int, max_tokens: int) -> Logits:
-    """Token ids to logits, through the drop-in class that takes and gives PyTorch tensors."""
+    """Tokens to logits, through the drop-in class that takes and gives PyTorch tensors."""
     import torch
     from optimum.onnxruntime import ORTModelForSequenceClassification
 
@@ -42,9 +46,11 @@ def load(folder: Path, variant: str, threads: int, max_tokens: int) -> Logits:
         folder, file_name="model_quantized.onnx", session_options=session_options(threads)
     )
 
-    def answer(ids: list[int]) -> NDArray[np.float32]:
-        tokens = torch.tensor([ids])
-        output = model(input_ids=tokens, attention_mask=torch.ones_like(tokens))
+    names = [one.name for one in model.session.get_inputs()]
+
+    def answer(one: Encoded) -> NDArray[np.float32]:
+        batch = batch_of_one(one, names)
+        output = model(**{name: torch.from_numpy(values) for name, values in batch.items()})
         logits: NDArray[np.float32] = output.logits[0].numpy()
         return logits
 

@@ -8,13 +8,16 @@ defaults saturate, which the labels show; a bundle takes the exact, slower way t
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgecd.bench.peers.checkpoint import Logits, batch_of_one, traced_file
 from edgecd.formats.manifest import MODEL
+
+if TYPE_CHECKING:
+    from edgecd.tasks.encoding import Encoded
 
 PACKAGE, PROVIDER = "onnxruntime", "CPUExecutionProvider"
 IMPORTS = ("onnxruntime",)
@@ -46,16 +49,17 @@ def session_options(threads: int) -> Any:
 
 
 def load(folder: Path, variant: str, threads: int, max_tokens: int) -> Logits:
-    """Token ids to logits."""
+    """An input's tokens to logits."""
     import onnxruntime
 
     options = session_options(threads)
     if variant.endswith("-nospin"):
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(folder / MODEL, options, providers=[PROVIDER])
+    names = [one.name for one in session.get_inputs()]
 
-    def answer(ids: list[int]) -> NDArray[np.float32]:
-        logits: NDArray[np.float32] = session.run(["logits"], batch_of_one(ids))[0][0]
+    def answer(one: Encoded) -> NDArray[np.float32]:
+        logits: NDArray[np.float32] = session.run(["logits"], batch_of_one(one, names))[0][0]
         return logits
 
     return answer

@@ -45,6 +45,13 @@ def megabytes(size_bytes: int | None) -> str:
     return NONE if size_bytes is None else f"{size_bytes / 1e6:.0f}"
 
 
+def parameters(count: int | None) -> str:
+    """In millions, or in thousands below one."""
+    if count is None:
+        return NONE
+    return f"{count / 1e6:.0f}M" if count >= 1e6 else f"{count / 1e3:.0f}k"
+
+
 def times(ratio: float | None) -> str:
     """How many times as much."""
     return NONE if ratio is None else f"{ratio:.1f}x"

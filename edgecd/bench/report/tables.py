@@ -40,6 +40,7 @@ P50: Column = ("p50 ms", lambda row: cells.number(row.p50_ms, 1))
 P95: Column = ("p95 ms", lambda row: cells.number(row.latency_ms.p95, 1))
 P99: Column = ("p99 ms", lambda row: cells.number(row.latency_ms.p99, 1))
 MEMORY: Column = ("memory MB", lambda row: cells.megabytes(row.peak_rss_bytes))
+PARAMETERS: Column = ("parameters", lambda row: cells.parameters(row.parameters))
 DISK: Column = ("disk MB", lambda row: cells.megabytes(row.disk_bytes))
 TERMINAL = (SYSTEM, ("accuracy", cells.accuracy), P50, MEMORY, DISK)
 
@@ -54,6 +55,7 @@ def main_table(report: Report) -> Table:
         ("faster", lambda row: cells.faster(report, row, "cached")),
         MEMORY,
         DISK,
+        PARAMETERS,
         SHOTS,
         TOKENS,
         ("runtime", cells.runtime),

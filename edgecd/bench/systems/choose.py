@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from edgecd.bench.rivals import registry
 from edgecd.bench.systems.base import ONNX, TORCH, System
+from edgecd.bench.systems.given import Bundle, GivenContext, Models
 from edgecd.contexts.methods import role_of_method
 from edgecd.errors import InputError, suggest
 from edgecd.files import sha256_file
-from edgecd.formats.context import ContextFacts
-from edgecd.formats.manifest import MANIFEST, Manifest
+from edgecd.formats.manifest import MANIFEST
 from edgecd.plotting.roles import (
     BASELINES,
     CONTEXT,
@@ -29,35 +28,6 @@ from edgecd.plotting.roles import (
 
 RUNTIMES = (ONNX, TORCH)
 _NEEDED = {TORCH: ("torch", "transformers"), ONNX: ("torch", "transformers", "onnx_ir")}
-
-
-@dataclass(frozen=True)
-class Bundle:
-    """A bundle to measure: its folder, and the manifest, read once."""
-
-    folder: Path
-    manifest: Manifest
-
-    @property
-    def name(self) -> str:
-        """The name of its row."""
-        return self.folder.resolve().name
-
-
-@dataclass(frozen=True)
-class GivenContext:
-    """A context file to give to the bundles of language models, and what it says of itself."""
-
-    file: Path
-    metadata: ContextFacts
-
-
-@dataclass(frozen=True)
-class Models:
-    """The language models behind the baselines; None when nobody knows them."""
-
-    teacher: str | None
-    student_base: str | None
 
 
 @dataclass(frozen=True)
@@ -79,24 +49,18 @@ class Prompts:
 class Others:
     """What is measured beside bundles and prompts, by name.
 
-    `peers` run `checkpoint`, which the first bundle was made from. `rivals` learn from the
-    demonstrations; some start from the model `encoder`.
+    `peers` run `checkpoint`, and read texts as `bundle` does, which was made from it. `rivals`
+    learn from the demonstrations; some start from the model `encoder`.
     """
 
     peers: tuple[str, ...] = ()
     checkpoint: Path | None = None
+    bundle: Path | None = None
     rivals: tuple[str, ...] = ()
     encoder: str | None = None
 
 
 NO_OTHERS = Others()
-
-
-def known_models(made: Mapping[str, Any], teacher: str | None, student_base: str | None) -> Models:
-    """Models as given, else as `made` tells: a run's `run.json`, or a bundle's provenance."""
-    return Models(
-        teacher or made.get("teacher"), student_base or made.get("student") or made.get("model")
-    )
 
 
 def choose_roles(models: Models, baselines: Sequence[str] | None) -> tuple[str, ...]:
@@ -117,6 +81,11 @@ def choose_roles(models: Models, baselines: Sequence[str] | None) -> tuple[str, 
             )
         if _model_of(role, models) is None:
             flag = f"--{role_of(role).model}"
+            if role_of(role).model == "student" and models.encoder is not None:
+                raise InputError(
+                    f"baseline {role!r}: the student {models.encoder} is an encoder, which cannot "
+                    f"be prompted: name a decoder with {flag}"
+                )
             raise InputError(f"baseline {role!r} needs a model, which no bundle names: give {flag}")
     wanted = {*baselines, *(role_of(role).accuracy_from for role in baselines)}
     return tuple(role for role in BASELINES if role in wanted)
@@ -152,7 +121,8 @@ def list_systems(
         raise InputError("--peers convert the run's checkpoint: say which run with --run")
     systems = list(_prompts(models, prompts))
     systems += [_rival(name, others.encoder) for name in others.rivals]
-    systems += [_peer(name, Path(str(checkpoint)), bundles[0].folder) for name in others.peers]
+    read_by = others.bundle or bundles[0].folder
+    systems += [_peer(name, Path(str(checkpoint)), read_by) for name in others.peers]
     systems += [_bundle(one) for one in bundles]
     takers = [one for one in bundles if one.manifest.language_model is not None]
     if contexts and not takers:

@@ -72,7 +72,8 @@ def prepare(
 class PeerAnswerer:
     """Another runtime, asked one query at a time; see `edgecd.tasks.answerer`.
 
-    Text becomes token ids as the manifest of a bundle of the same run says.
+    Text becomes tokens as the manifest of a bundle of the same run says, in its form: a prompt,
+    a text or a pair.
     """
 
     manifest: Manifest
@@ -98,7 +99,7 @@ class PeerAnswerer:
 
         scores = np.zeros((len(inputs), len(self.labels)), np.float32)
         for row, one in zip(scores, self.encode(inputs), strict=True):
-            row[:] = self.run(one.ids)
+            row[:] = self.run(one)
         return scores
 
 

@@ -1,0 +1,100 @@
+"""What a benchmark is given: bundles and contexts, and the models that they were made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgecd.errors import InputError
+from edgecd.files import public, read_json
+from edgecd.formats.context import ContextFacts
+from edgecd.formats.kinds import ENCODERS
+from edgecd.formats.manifest import Manifest
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle to measure: its folder, and the manifest, read once."""
+
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def name(self) -> str:
+        """The name of its row."""
+        return self.folder.resolve().name
+
+
+@dataclass(frozen=True)
+class GivenContext:
+    """A context file to give to the bundles of language models, and what it says of itself."""
+
+    file: Path
+    metadata: ContextFacts
+
+
+@dataclass(frozen=True)
+class Models:
+    """The language models behind the baselines; None when nobody knows them.
+
+    `encoder` is the student where it is an encoder, which cannot be prompted.
+    """
+
+    teacher: str | None
+    student_base: str | None
+    encoder: str | None = None
+
+
+def form_of(made: Mapping[str, Any]) -> str:
+    """What the student of a `run.json` reads of an input."""
+    task = made.get("task")
+    return str(task.get("form", "prompt")) if isinstance(task, Mapping) else "prompt"
+
+
+def bundle_of_run(bundles: Sequence[Bundle], made: Mapping[str, Any]) -> Bundle | None:
+    """The first bundle that says it was made as the `run.json`, else the first of its form."""
+    alike = [one for one in bundles if one.manifest.form == form_of(made)]
+    names = ("student", "method", "adapter", "seed", "fingerprints")
+
+    def is_its_own(one: Bundle) -> bool:
+        said = one.manifest.provenance
+        return all(said.get(name) == public(made.get(name)) for name in names)
+
+    return next(filter(is_its_own, alike), alike[0] if alike else None)
+
+
+def known_models(
+    bundles: Sequence[Bundle],
+    run: Mapping[str, Any] | None,
+    teacher: str | None,
+    student_base: str | None,
+) -> Models:
+    """Models as given, else as the `run.json` tells, or the first bundle's provenance.
+
+    Where that student is an encoder, the first bundle of a decoder tells whom to prompt instead.
+    Raises InputError for a given student that is an encoder.
+    """
+    if student_base is not None:
+        _refuse_encoder(student_base)
+    told = [(str(one.manifest.form), one.manifest.provenance) for one in bundles]
+    if run is not None:
+        told.insert(0, (form_of(run), run))
+    students = [(form, made.get("student") or made.get("model")) for form, made in told]
+    decoder, encoder = (
+        next((name for form, name in students if name and (form == "prompt") == prompted), None)
+        for prompted in (True, False)
+    )
+    return Models(teacher or told[0][1].get("teacher"), student_base or decoder, encoder)
+
+
+def _refuse_encoder(name: str) -> None:
+    """Raise InputError for a local folder of an encoder; others are known once they are loaded."""
+    path = Path(name).expanduser() / "config.json"
+    kind = read_json(path).get("model_type") if path.is_file() else None
+    if kind in ENCODERS:
+        raise InputError(
+            f"--student {name}: it is an encoder ({kind}), which cannot be prompted: name a "
+            "decoder, or leave it out"
+        )
