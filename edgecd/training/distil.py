@@ -32,6 +32,7 @@ from edgecd.tasks.encoding import encode_prompt, label_token_ids
 from edgecd.tasks.prompts import PromptTemplate
 from edgecd.tasks.task import Example, load_task
 from edgecd.training.account import Account
+from edgecd.training.calibration import parse_shares
 from edgecd.training.config import TrainConfig
 from edgecd.training.examples import Examples, choose_examples, write_examples
 from edgecd.training.folder import finished, forget_lost_steps, open_log, open_run
@@ -87,6 +88,7 @@ def train(
     config = check_student(config, task.template)
     if config.method == "cd":
         check_words(config.teacher, task.template)
+        parse_shares(config.class_shares, len(task.labels))
     examples = choose_examples(task, config, reporter.say)
     open_run(out, config, resume, force)
     done = finished(out, reporter.say)

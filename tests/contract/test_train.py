@@ -207,6 +207,7 @@ def test_calibration_changes_the_targets_and_scores_are_shared(world, tmp_path):
         ({"task": "nowhere.toml"}, "no such file"),
         ({"device": "cuda"}, "no CUDA device|use --device cpu"),
         ({"pattern": "unheard-of"}, "unknown pattern"),
+        ({"class_shares": "0.2,0.3,0.5"}, "a share above 0 for each of the 2 labels"),
     ],
 )
 def test_bad_requests_leave_no_folder_behind(world, tmp_path, changes, message):
