@@ -19,6 +19,7 @@ from edgecd.formats.kinds import is_encoder
 from edgecd.lm.models import find_model, load_model_config, pick_dtype
 from edgecd.lm.scorer import DeferredScorer
 from edgecd.lm.scores import score_examples
+from edgecd.tasks.demonstrations import Demonstrations
 from edgecd.tasks.metrics import log_softmax
 from edgecd.tasks.task import Example
 from edgecd.training import committee
@@ -35,6 +36,8 @@ from edgecd.training.run import Session
 SCORING_BATCH = {"cpu": 8, "cuda": 64}
 # A context's own head start counts as much as that of all contexts when so many texts tell it.
 _PRIOR_TEXTS = 20
+# After so many of the contexts that leave it out a labelled example is scored.
+_LEFT_OUT_CONTEXTS = 2
 
 
 @dataclass(frozen=True)
@@ -145,15 +148,12 @@ def _ask_teacher(
     everyone = [*inputs, *labelled]
     count = len(examples.contexts)
     own = [contexts_of(one.id, count, config.draws_per_text) for one in inputs]
+    own += [_without(one, examples.contexts) if config.calibrate else [] for one in labelled]
     values = np.full((len(everyone), count, len(session.task.labels)), np.nan, np.float32)
     marks, shortened = [], 0
     with account.phase("scoring", counts=lambda: scorer.is_loaded):
         for number, context in enumerate(examples.contexts):
-            shown = {f"labelled/{one.id}" for one in context}
             places = [place for place, drawn in enumerate(own) if number in drawn]
-            for place, one in enumerate(labelled, start=len(inputs)):
-                if config.calibrate and one.id not in shown:
-                    places.append(place)
             scores, cut = score_examples(
                 scorer,
                 context,
@@ -169,6 +169,17 @@ def _ask_teacher(
     if shortened:
         session.reporter.say(f"{shortened} inputs were shortened to fit")
     return DrawnScores(values), tuple(marks)
+
+
+def _without(example: Example, contexts: Sequence[Demonstrations]) -> list[int]:
+    """Some of the contexts that do not show an example; of another example, maybe others."""
+    found = [
+        number
+        for number, context in enumerate(contexts)
+        if all(one.fields != example.fields for one in context)
+    ]
+    start = contexts_of(example.id, max(1, len(found)), 1)[0]
+    return [*found[start:], *found[:start]][:_LEFT_OUT_CONTEXTS]
 
 
 def _second_opinions(
