@@ -151,7 +151,7 @@ def settled(
     if encoder_width is not None:
         epochs, batch_size = 5.0, 16
         if adapter == "full":
-            lr = 3e-4 * min(1.0, (384 / encoder_width) ** 2)
+            lr = 1e-4 * min(1.0, (384 / encoder_width) ** 2)
     if config.method == "pbft" and not config.use_labels:
         epochs = 40.0
     return replace(
