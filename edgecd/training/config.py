@@ -35,7 +35,7 @@ class TrainConfig:
         None,
         group=METHOD,
         choices=ADAPTERS,
-        help="Which weights train (decoders: lora, encoders: full).",
+        help="Which weights train (decoders: lora; encoders and --layers: full).",
     )
     layers: int | None = option(
         None,
@@ -88,7 +88,7 @@ class TrainConfig:
         group=TRAINING,
         low=1e-9,
         high=1e6,
-        help="Passes over the examples (1; encoders: 5; few-shot pbft: 40).",
+        help="Passes over the examples (1; --layers: 3; encoders: 5; few-shot pbft: 40).",
     )
     lr: float | None = option(
         None,
@@ -141,13 +141,14 @@ def settled(
     `encoder_width` is that of an encoder's states, None for a decoder. PBFT's epochs are the
     literature's for few examples. Wide encoders want smaller steps than the 384 of MiniLM. Nor do
     encoders stop early: their divergence from the teacher is lowest while they know nothing, and
-    falls again with the learning rate. Decoders that lose layers have more to learn than low-rank
-    updates and small steps can hold.
+    falls again with the learning rate. Decoders that lose layers have more to learn: of
+    SmolLM2-135M with 15 of 30 layers and 500 texts a pass of LoRA makes 0.40 right, one of full
+    training 0.59, three 0.68 (the whole model: 0.76).
     """
     whole = encoder_width is None and not loses_layers
     adapter = config.adapter or ("lora" if whole else "full")
     lr = {"lora": 1e-3, "bitfit": 1e-3, "full": 2e-5 if whole else 1e-4}[adapter]
-    epochs, batch_size = 1.0, 8
+    epochs, batch_size = 3.0 if loses_layers else 1.0, 8
     if encoder_width is not None:
         epochs, batch_size = 5.0, 16
         if adapter == "full":

@@ -110,7 +110,7 @@ def test_a_student_of_fewer_layers_is_trained_loads_and_exports(
 ) -> None:
     student = deep(tmp_path / "student", family)
     run = train(config(world, student, layers=3), tmp_path / "run", SILENT)
-    assert run["layers"] == 3 and (run["adapter"], run["lr"]) == ("full", 1e-4)
+    assert (run["layers"], run["adapter"], run["lr"], run["epochs"]) == (3, "full", 1e-4, 3)
     checkpoint = tmp_path / "run" / "checkpoint"
     model = AutoModelForSequenceClassification.from_pretrained(checkpoint).eval()
     assert len(tiny_layers(model)) == model.config.num_hidden_layers == 3
@@ -145,7 +145,7 @@ def test_all_layers_are_the_student_as_ever(world: Path, tmp_path: Path) -> None
     whole = train(config(world, student), tmp_path / "whole", SILENT)
     same = train(config(world, student, layers=DEEP), tmp_path / "same", SILENT)
     for run in (whole, same):
-        assert (run["adapter"], run["lr"]) == ("lora", 1e-3)
+        assert (run["adapter"], run["lr"], run["epochs"]) == ("lora", 1e-3, 1)
     assert whole["metrics"] == same["metrics"] and whole["parameters"] == same["parameters"]
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgecd.errors import InputError
 from edgecd.files import public, read_json
 from edgecd.formats.context import ContextFacts
 from edgecd.formats.kinds import ENCODERS
@@ -74,10 +73,7 @@ def known_models(
     """Models as given, else as the `run.json` tells, or the first bundle's provenance.
 
     Where that student is an encoder, the first bundle of a decoder tells whom to prompt instead.
-    Raises InputError for a given student that is an encoder.
     """
-    if student_base is not None:
-        _refuse_encoder(student_base)
     told = [(str(one.manifest.form), one.manifest.provenance) for one in bundles]
     if run is not None:
         told.insert(0, (form_of(run), run))
@@ -86,15 +82,13 @@ def known_models(
         next((name for form, name in students if name and (form == "prompt") == prompted), None)
         for prompted in (True, False)
     )
+    of_encoder = any(form != "prompt" for form, _ in told)
+    if of_encoder and student_base is not None and _is_encoder(student_base):
+        student_base, encoder = None, student_base
     return Models(teacher or told[0][1].get("teacher"), student_base or decoder, encoder)
 
 
-def _refuse_encoder(name: str) -> None:
-    """Raise InputError for a local folder of an encoder; others are known once they are loaded."""
+def _is_encoder(name: str) -> bool:
+    """Whether it is a local folder of an encoder; others are known once they are loaded."""
     path = Path(name).expanduser() / "config.json"
-    kind = read_json(path).get("model_type") if path.is_file() else None
-    if kind in ENCODERS:
-        raise InputError(
-            f"--student {name}: it is an encoder ({kind}), which cannot be prompted: name a "
-            "decoder, or leave it out"
-        )
+    return path.is_file() and read_json(path).get("model_type") in ENCODERS
