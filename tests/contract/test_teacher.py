@@ -9,7 +9,7 @@ import torch
 from edgecd.errors import InputError
 from edgecd.lm.models import load_language_model
 from edgecd.lm.scorer import label_logits, make_scorer, read_prefix
-from edgecd.lm.scores import average, score_examples
+from edgecd.lm.scores import score_examples
 from edgecd.tasks.demonstrations import Demonstrations
 from edgecd.tasks.encoding import encode_prompt
 from edgecd.tasks.metrics import calibrate_labels, label_calibration
@@ -111,8 +111,3 @@ def test_calibration_takes_a_label_bias_away():
     even = calibrate_labels(scores, label_calibration(scores))
     assert (even.argmax(-1) == truth).mean() > 0.9
     np.testing.assert_allclose(np.exp(even).sum(-1), 1, atol=1e-5)
-
-
-def test_average_of_draws_is_the_mean_probability():
-    draws = [np.log(np.array([[0.9, 0.1]])), np.log(np.array([[0.1, 0.9]]))]
-    np.testing.assert_allclose(np.exp(average(draws)), [[0.5, 0.5]])
