@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from edgecd.errors import require
 from edgecd.tasks.demonstrations import Demonstrations
 
 # The weight of the examples against the penalty; 1 leaves the probabilities nearly even.
@@ -60,14 +61,13 @@ def _fit_and_ask(
     places: Sequence[int],
     asked: NDArray[np.float32],
 ) -> NDArray[np.float64]:
-    from sklearn.linear_model import LogisticRegression
-
+    linear = require("sklearn.linear_model", "train")
     columns = [labels.index(str(one.label)) for one in labelled]
     known = [columns[place] for place in places]
     table = np.full((len(asked), len(labels)), _UNSEEN)
     if len(set(known)) == 1:
         table[:, known[0]] = 0.0
         return table
-    model = LogisticRegression(C=_C, max_iter=2000).fit(embeddings[list(places)], known)
+    model = linear.LogisticRegression(C=_C, max_iter=2000).fit(embeddings[list(places)], known)
     table[:, model.classes_] = model.predict_log_proba(asked)
     return table
