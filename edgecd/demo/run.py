@@ -38,7 +38,7 @@ MAX_FLIPS = {"fp32": 0, "int8": 2}
 BENCH = {
     "task": "tickets",
     "ood": "tickets-ood",
-    "limit": 150,
+    "limit": 300,
     "baselines": TEACHER,
     "rivals": "majority,tfidf,embeddings",
     # What answers the question in a few minutes.
