@@ -11,12 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecd.errors import require
 from edgecd.tasks.demonstrations import Demonstrations
-
-# The weight of the examples against the penalty; 1 leaves the probabilities nearly even.
-_C = 10.0
-_UNSEEN = -30.0  # log-probability of a label that no example has
+from edgecd.tasks.linear import fit_head
+from edgecd.tasks.metrics import log_softmax
 
 
 def opinions(
@@ -61,13 +58,6 @@ def _fit_and_ask(
     places: Sequence[int],
     asked: NDArray[np.float32],
 ) -> NDArray[np.float64]:
-    linear = require("sklearn.linear_model", "train")
-    columns = [labels.index(str(one.label)) for one in labelled]
-    known = [columns[place] for place in places]
-    table = np.full((len(asked), len(labels)), _UNSEEN)
-    if len(set(known)) == 1:
-        table[:, known[0]] = 0.0
-        return table
-    model = linear.LogisticRegression(C=_C, max_iter=2000).fit(embeddings[list(places)], known)
-    table[:, model.classes_] = model.predict_log_proba(asked)
-    return table
+    columns = [labels.index(str(labelled.examples[place].label)) for place in places]
+    head = fit_head(embeddings[list(places)], columns, len(labels), extra="train")
+    return log_softmax(head.scores(asked))

@@ -13,9 +13,7 @@ from numpy.typing import NDArray
 
 from edgecd.bench.exchange import Lesson, Spec
 from edgecd.bench.rivals.head import (
-    Head,
     Learned,
-    fit_head,
     folder_bytes,
     labelled_columns,
     read_head,
@@ -23,6 +21,7 @@ from edgecd.bench.rivals.head import (
 )
 from edgecd.bench.systems.base import Fields
 from edgecd.tasks.encoding import Encoded
+from edgecd.tasks.linear import Head, fit_head
 from edgecd.tasks.prompts import PromptTemplate
 
 if TYPE_CHECKING:
@@ -81,10 +80,7 @@ def load_from(spec: Spec, folder: Path, model: str) -> Learned:
     from edgecd.lm.text_encoder import ROWS, open_encoder
 
     template = PromptTemplate(spec.template, spec.verbalizer)
-    encoder, head = (
-        open_encoder(model, template, spec.max_length, spec.provider),
-        read_head(folder),
-    )
+    encoder, head = open_encoder(model, template, spec.max_length, spec.provider), read_head(folder)
     size = model_disk_bytes(model)
     inside = Path(model).is_relative_to(folder)
     return Learned(

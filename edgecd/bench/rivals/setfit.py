@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from edgecd.bench.exchange import Lesson, Spec
 from edgecd.bench.rivals import embeddings
-from edgecd.bench.rivals.head import Learned, head_of, labelled_columns, text_of, write_head
+from edgecd.bench.rivals.head import Learned, labelled_columns, text_of, write_head
 from edgecd.bench.systems.base import Fields
 from edgecd.errors import InputError, require
 from edgecd.host.hub import resolve_model
 from edgecd.tasks.encoding import Encoded
+from edgecd.tasks.linear import head_of
 from edgecd.tasks.prompts import PromptTemplate
 
 if TYPE_CHECKING:

@@ -13,9 +13,7 @@ from numpy.typing import NDArray
 
 from edgecd.bench.exchange import Lesson, Spec
 from edgecd.bench.rivals.head import (
-    Head,
     Learned,
-    fit_head,
     folder_bytes,
     labelled_columns,
     read_head,
@@ -26,6 +24,7 @@ from edgecd.bench.systems.base import Fields
 from edgecd.errors import InputError, require
 from edgecd.files import read_json, write_json
 from edgecd.tasks.encoding import Encoded
+from edgecd.tasks.linear import Head, fit_head
 from edgecd.tasks.prompts import PromptTemplate
 
 PACKAGE, RUNTIME, PRECISION = "scikit-learn", "scikit-learn", "fp64"
