@@ -58,16 +58,15 @@ def encode_prompt(
         text = before + template.render(values)
         return Encoded(token_ids(tokenizer, text, special=not after_context), False)
 
-    whole = encode(fields)
-    if len(whole.ids) <= max_length:
-        return whole
+    found = encode(fields)
+    if len(found.ids) <= max_length:
+        return found
     spans = {
         name: tokenizer.encode(value_of(fields, name), add_special_tokens=False).offsets
         for name in template.fields
     }
     lengths = [len(spans[name]) for name in template.fields]
-    around = len(whole.ids) - sum(lengths)
-    level = _level(lengths, max_length - around)
+    level = _level(lengths, max_length - (len(found.ids) - sum(lengths)))
     while level >= 0:
         cut = {
             name: fields[name][: spans[name][level - 1][1] if level else 0]
@@ -75,12 +74,12 @@ def encode_prompt(
             else fields[name]
             for name in template.fields
         }
-        short = encode(cut)
-        if len(short.ids) <= max_length:
-            return replace(short, shortened=True)
+        found = encode(cut)
+        if len(found.ids) <= max_length:
+            return replace(found, shortened=True)
         level -= 1  # tokens merge differently at the cut; rarely more than once
     raise InputError(
-        f"the template alone has {around} tokens, more than max_length {max_length}: "
+        f"the template alone has {len(found.ids)} tokens, more than max_length {max_length}: "
         "raise --max-length or shorten the template"
     )
 

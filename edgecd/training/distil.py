@@ -107,7 +107,7 @@ def train(
         fingerprints=examples.fingerprints(targets.fingerprints if targets else ()),
         examples=examples.counts,
         metrics=trained.metrics,
-        class_shares=_shares(task.labels, targets),
+        class_shares=targets.class_shares if targets else None,
         steps=trained.outcome.steps,
         best_step=trained.outcome.best_step,
         parameters=sum(p.numel() for p in trained.model.parameters()),
@@ -196,13 +196,6 @@ def train_student(session: Session, examples: Examples, targets: Targets | None)
         found = replace(found, temperature=temperature)
         log({"step": outcome.steps, "heldout": to_json(found)})
     return TrainedStudent(model, lm.tokenizer, template, outcome, trainable, loaded_bytes, found)
-
-
-def _shares(labels: Sequence[str], targets: Targets | None) -> dict[str, float] | None:
-    """The class shares behind the targets, by label; None where nothing was calibrated."""
-    if targets is None or targets.class_shares is None:
-        return None
-    return {name: round(s, 4) for name, s in zip(labels, targets.class_shares, strict=True)}
 
 
 def held_out_metrics(

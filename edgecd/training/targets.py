@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,14 +44,14 @@ _LEFT_OUT_CONTEXTS = 2
 class Targets:
     """The teacher's label log-probabilities [examples, labels] for each role, by id.
 
-    `class_shares` [labels] are those that the calibration found or was given; None without one.
+    `class_shares` are those that the calibration found or was given, by label; None without one.
     """
 
     by_id: dict[str, NDArray[np.float32]]
     heldout: NDArray[np.float32]
     heldout_uncalibrated: NDArray[np.float32]
     fingerprints: tuple[str, ...]
-    class_shares: tuple[float, ...] | None
+    class_shares: Mapping[str, float] | None
 
 
 @dataclass(frozen=True)
@@ -111,18 +111,16 @@ def score_all(session: Session, examples: Examples) -> Targets:
             sources.append(second)
             left_out.append(second_left_out)
         found = _calibrate([one[:seen] for one in sources], left_out, examples, labels, shares)
-        table, shown = found.apply(*sources), tuple(found.shares.tolist())
-        told = ", ".join(f"{name} {share:.0%}" for name, share in zip(labels, shown, strict=True))
+        table = found.apply(*sources)
+        shown = dict(zip(labels, found.shares.round(4).tolist(), strict=True))
+        told = ", ".join(f"{name} {share:.0%}" for name, share in shown.items())
         session.reporter.say(f"class shares ({config.class_shares}): {told}")
     else:
         table = log_softmax(plain)
-    by_id = {one.id: row for one, row in zip(inputs[:seen], _single(table), strict=False)}
-    uncalibrated = _single(log_softmax(plain[seen:]))
-    return Targets(by_id, _single(table[seen:]), uncalibrated, marks, shown)
-
-
-def _single(table: NDArray[np.float64]) -> NDArray[np.float32]:
-    return table.astype(np.float32)
+    single = table.astype(np.float32)
+    by_id = {one.id: row for one, row in zip(inputs[:seen], single[:seen], strict=True)}
+    uncalibrated = log_softmax(plain[seen:]).astype(np.float32)
+    return Targets(by_id, single[seen:], uncalibrated, marks, shown)
 
 
 def contexts_of(name: str, count: int, each: int) -> list[int]:
