@@ -230,6 +230,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     need(found["form"] in forms, f"form: {found['form']!r}")
     check_task(found)
     found["fields"] = fields_of(found["template"])
+    fits = {"prompt": True, "text": len(found["fields"]) == 1, "pair": len(found["fields"]) > 1}
+    need(fits[found["form"]], "form: text is of one field, pair of more")
     need(found["threshold"] is None or 0 <= found["threshold"] <= 1, "threshold: from 0 to 1")
     files = found["files"]
     for name in files:
