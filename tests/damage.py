@@ -27,8 +27,8 @@ TEMPLATES = (
 )  # fmt: skip
 CHANGES: tuple[dict[str, Any], ...] = (
     {"format": 1}, {"format": 4}, {"format": "2"}, {"format": 2.0}, {"format": True},
-    {"format": 3}, {"format": 3, "form": "prompt"}, {"format": 3, "form": "pair"}, {"format": 3, "form": "text"},
-    {"form": "no"},
+    {"format": 3}, {"format": 3, "form": "prompt"}, {"format": 3, "form": "pair"},
+    {"format": 3, "form": "text"}, {"form": "no"},
     {"format": 2}, {"precision": "int16"}, {"precision": ["int8"]}, {"precision": "int4"},
     {"max_length": 0}, {"max_length": 4}, {"max_length": 31}, {"max_length": 1 << 21},
     {"prefix_ids": [3]}, {"prefix_ids": [1, 2, 3, 4, 5, 6, 7, 8, 9]}, {"prefix_ids": [-1]},
