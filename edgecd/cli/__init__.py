@@ -11,6 +11,7 @@ import typer
 # isort: off
 from edgecd.cli import training  # noqa: F401
 from edgecd.cli import bundles  # noqa: F401
+from edgecd.cli import serving  # noqa: F401
 from edgecd.cli import measuring  # noqa: F401
 from edgecd.cli import contexts  # noqa: F401
 from edgecd.cli import about  # noqa: F401

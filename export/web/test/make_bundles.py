@@ -39,7 +39,7 @@ def inputs(fields: tuple[str, ...], count: int) -> list[dict[str, str]]:
         )
         return text.upper() if rng.random() < 0.1 else text
 
-    plain = [{name: odd for name in fields} for odd in ODD]
+    plain = [dict.fromkeys(fields, odd) for odd in ODD]
     return [*plain, *({name: one() for name in fields} for _ in range(count))]
 
 
