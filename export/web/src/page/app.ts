@@ -68,10 +68,18 @@ async function classify(engine: Engine, input: Record<string, string>): Promise<
   element("error").hidden = true;
   try {
     const { answers, milliseconds } = await engine.predict([input], threshold());
-    result.replaceChildren(
-      ...answers.flatMap((answer) => rendered(answer, milliseconds, engine.about.sizeBytes)),
-    );
+    for (const answer of answers) {
+      const [, share] = ranked(answer)[0] ?? ["", 0];
+      const verdict = element("verdict");
+      verdict.classList.toggle("unsure", answer.unsure);
+      verdict.replaceChildren(
+        answer.label ?? "Unsure",
+        make("span", { class: "unseen" }, `, ${percent(share)}`),
+      );
+      result.replaceChildren(...rendered(answer, milliseconds, engine.about.sizeBytes));
+    }
   } catch (error) {
+    element("verdict").replaceChildren();
     result.replaceChildren();
     fail(error);
   } finally {
@@ -79,9 +87,12 @@ async function classify(engine: Engine, input: Record<string, string>): Promise<
   }
 }
 
+function ranked(answer: Answer): [string, number][] {
+  return Object.entries(answer.probabilities).sort(([, a], [, b]) => b - a);
+}
+
 function rendered(answer: Answer, milliseconds: number, sizeBytes: number): Node[] {
-  const ranked = Object.entries(answer.probabilities).sort(([, a], [, b]) => b - a);
-  const bars = ranked.map(([label, share]) => {
+  const bars = ranked(answer).map(([label, share]) => {
     const filled = make("span");
     filled.style.width = `${(100 * share).toFixed(2)}%`;
     const bar = make("span", { class: "bar", "aria-hidden": "true" }, filled);
@@ -97,7 +108,6 @@ function rendered(answer: Answer, milliseconds: number, sizeBytes: number): Node
   if (answer.tokens !== undefined) numbers.push(`${answer.tokens} tokens`);
   numbers.push(`${megabytes(sizeBytes)} model`);
   const shown: Node[] = [
-    make("p", { class: answer.unsure ? "verdict unsure" : "verdict" }, answer.label ?? "Unsure"),
     make("ol", { class: "bars", "aria-label": "Probabilities" }, ...bars.slice(0, SHOWN)),
   ];
   if (bars.length > SHOWN) {
@@ -141,6 +151,8 @@ function describe(engine: Engine): void {
     make("p", {}, make("label", { for: "threshold" }, "Unsure below "), least, " %"),
     make("table", {}, make("tbody", {}, ...rows)),
   );
+  if (engine.another)
+    body.append(make("p", {}, make("a", { href: engine.another }, "Another bundle")));
   if (engine.verify) {
     const verify = engine.verify.bind(engine);
     const button = make("button", { type: "button", class: "plain" }, "Check this device");

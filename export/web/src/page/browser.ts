@@ -11,6 +11,7 @@ const asked = new URLSearchParams(location.search);
 /** A worker with a loaded bundle. */
 class BrowserEngine implements Engine {
   readonly about: About;
+  readonly another = "./";
   private constructor(
     private readonly worker: Asked,
     about: About,

@@ -27,6 +27,8 @@ export interface Answers {
 
 export interface Engine {
   readonly about: About;
+  /** Where another bundle can be chosen. */
+  readonly another?: string;
   predict(inputs: Record<string, string>[], threshold: number | null): Promise<Answers>;
   /** Check the recorded samples here; the largest difference of a logit. */
   verify?(): Promise<number>;

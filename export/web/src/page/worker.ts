@@ -57,6 +57,8 @@ async function load({ files, url, settings }: Request & { ask: "load" }): Promis
     progress: (...told) => send({ progress: told }),
   });
   classifier = found;
+  // The first run takes longer: memory is laid out.
+  await found.predict(Object.fromEntries(found.fields.map((name) => [name, "a"])));
   const threads = settings.threads === 1 ? "one thread" : `${settings.threads} threads`;
   return {
     task: found.manifest.task,
