@@ -17,7 +17,7 @@ from edgecd.cli import about  # noqa: F401
 
 # isort: on
 from edgecd.cli.options import app
-from edgecd.errors import EdgecdError
+from edgecd.errors import EdgecdError, system_fault
 
 __all__ = ["app", "main"]
 
@@ -34,3 +34,8 @@ def main() -> None:
         raise SystemExit(130) from None
     except BrokenPipeError:
         raise SystemExit(0) from None
+    except Exception as error:
+        if (said := system_fault(error)) is None:
+            raise
+        typer.echo(f"error: {said}", err=True)
+        raise SystemExit(2) from None

@@ -25,7 +25,8 @@ from edgecd.export.graph import PROTOBUF_LIMIT_BYTES
 from edgecd.export.recipes import RECIPES
 from edgecd.export.stack import Linear, Stack
 from edgecd.export.tape import IR_VERSION
-from edgecd.files import new_folder, public, sha256_file, write_json, write_text
+from edgecd.files import public, sha256_file, write_json, write_text
+from edgecd.folders import new_folder
 from edgecd.formats.compressor import FACTS, CompressorFacts, facts_json
 from edgecd.formats.contract import HEAD, INPUTS, LABEL_IDS, PAST
 from edgecd.formats.manifest import MODEL, TOKENIZER
@@ -80,7 +81,7 @@ def export_compressor(
         max_context=trained.config.max_context,
         precision=name,
     )
-    with new_folder(out, force) as part:
+    with new_folder(out, force, [run]) as part:
         onnx.save(graph, part / MODEL)
         write_text(part / TOKENIZER, trained.lm.text_tokenizer.to_str())
         feed = {INPUTS[0]: np.array([PROBE]), LABEL_IDS: np.array([3, 4])}

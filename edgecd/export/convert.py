@@ -22,7 +22,7 @@ from edgecd.export.run_folder import RunFolder, load_run
 from edgecd.export.samples import record_samples
 from edgecd.export.selective import Selective, choose_threshold, measure
 from edgecd.export.source import Source, read_source
-from edgecd.files import refuse_existing
+from edgecd.folders import refuse_existing
 from edgecd.formats.bundle import write_bundle
 from edgecd.formats.context import Context
 from edgecd.formats.contract import HEAD, PAST
@@ -90,7 +90,7 @@ def export_run(
     config = config or ExportConfig()
     precision = find_precision(config.goal.precision)
     need_export()
-    refuse_existing(out, force)
+    refuse_existing(out, force, [run])
     started = time.perf_counter()
     from edgecd.lm.checkpoint import Checkpoint
 
