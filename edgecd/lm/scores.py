@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecd.files import fingerprint, write_json
+from edgecd.files import fingerprint, write_bytes, write_json
 from edgecd.host.lock import in_turn
 from edgecd.lm.prompted import prompted
 from edgecd.lm.scorer import DeferredScorer, Scorer
@@ -119,18 +119,17 @@ def _score(
 
 
 def _read_lines(path: Path, labels: int) -> dict[str, tuple[str, list[float]]]:
-    """Scores that were already written; a last line cut off by a kill is removed."""
+    """Scores that were already written; lines that were cut off or damaged are removed."""
     known: dict[str, tuple[str, list[float]]] = {}
-    if not path.exists():
-        return known
-    content = path.read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
-    if len(whole) < len(content):
-        path.write_bytes(whole)
-    for line in whole.splitlines():
-        with suppress(ValueError, KeyError, TypeError):  # what is damaged is scored again
+    content = path.read_bytes() if path.exists() else b""
+    good = []
+    for line in content.splitlines(keepends=True):
+        with suppress(ValueError, KeyError, TypeError):
             row = json.loads(line)
             values = [float(value) for value in row["log_probabilities"]]
-            if len(values) == labels and all(map(math.isfinite, values)):
+            if len(values) == labels and all(map(math.isfinite, values)) and line.endswith(b"\n"):
                 known[str(row["id"])] = (str(row["text"]), values)
+                good.append(line)
+    if len(b"".join(good)) < len(content):
+        write_bytes(path, b"".join(good))
     return known
