@@ -1,7 +1,7 @@
 """Output folders: never half written, and never in place of what edgecd did not write.
 
-Each carries a mark, the hidden file `.edgecd`, which names what edgecd wrote into it. With --force
-a folder is replaced only if it has the mark and holds nothing else.
+Each carries a mark that names what edgecd wrote into it: the hidden file `.edgecd`, or a bundle's
+manifest. With --force a folder is replaced only if it has the mark and holds nothing else.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from edgecd.errors import InputError
 from edgecd.files import clear_dead_work, work_prefix, write_json
 
 MARK = ".edgecd"
+_MARKS = {MARK: "holds", "manifest.json": "files"}  # the file, and the key with the names
 LOCK = ".lock"
 _EXCHANGE = 2  # RENAME_EXCHANGE of linux/fs.h
 
@@ -62,7 +63,7 @@ def refuse_foreign(path: Path) -> None:
         raise InputError(
             f"{path} was not written by edgecd, so --force does not replace it: {cure}"
         )
-    foreign = sorted({entry.name for entry in path.iterdir()} - {*holds, MARK, LOCK})
+    foreign = sorted({entry.name for entry in path.iterdir()} - {*holds, LOCK})
     if foreign:
         shown = ", ".join(foreign[:5]) + (", ..." if len(foreign) > 5 else "")
         raise InputError(f"{path} holds what edgecd did not write there ({shown}): {cure}")
@@ -70,11 +71,14 @@ def refuse_foreign(path: Path) -> None:
 
 def _marked(path: Path) -> Sequence[str] | None:
     """What edgecd wrote into `path`, by its mark; None for a folder (or file) without one."""
-    try:
-        holds = json.loads((path / MARK).read_text(encoding="utf-8"))["holds"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return holds if isinstance(holds, list) and all(isinstance(one, str) for one in holds) else None
+    for mark, key in _MARKS.items():
+        try:
+            holds = json.loads((path / mark).read_text(encoding="utf-8"))[key]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        if isinstance(holds, list | dict) and all(isinstance(one, str) for one in holds):
+            return [mark, *(Path(one).parts[0] for one in holds if one)]
+    return None
 
 
 def claim(path: Path, holds: Sequence[str], force: bool) -> None:
@@ -119,7 +123,8 @@ def new_folder(path: Path, force: bool = False, inputs: Iterable[Path] = ()) -> 
     refuse_existing(path, force, inputs)
     with whole_folder(path) as part:
         yield part
-        write_mark(part, [entry.name for entry in part.iterdir()])
+        if _marked(part) is None:
+            write_mark(part, [entry.name for entry in part.iterdir()])
 
 
 @contextmanager

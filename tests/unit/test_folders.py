@@ -143,3 +143,29 @@ def test_what_dead_processes_left_goes_and_what_live_ones_write_stays(tmp_path: 
     make(tmp_path / "out")
     assert names(tmp_path) == sorted([alive.name, ".out.elsewhere-1-x", "out"])
     assert dead not in names(tmp_path)
+
+
+def test_a_bundle_is_marked_by_its_manifest(tmp_path: Path):
+    def bundle(force: bool = False) -> None:
+        with new_folder(tmp_path / "out", force) as part:
+            for name in ("model.onnx", "onnx/model.onnx"):
+                (part / name).parent.mkdir(exist_ok=True)
+                (part / name).write_text("graph")
+            (part / "manifest.json").write_text(
+                '{"files": {"model.onnx": {}, "onnx/model.onnx": {}}}'
+            )
+
+    bundle()
+    assert names(tmp_path / "out") == ["manifest.json", "model.onnx", "onnx"]
+    bundle(force=True)
+    (tmp_path / "out" / "labels.csv").write_text("mine")
+    with pytest.raises(InputError, match="labels.csv"):
+        bundle(force=True)
+
+
+@pytest.mark.parametrize("manifest", ["[]", '{"files": 3}', '{"name": "an extension"}', "x"])
+def test_another_programs_manifest_is_no_mark(tmp_path: Path, manifest):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "manifest.json").write_text(manifest)
+    with pytest.raises(InputError, match="was not written by edgecd"):
+        make(tmp_path / "out", force=True)
