@@ -16,6 +16,7 @@ from transformers.utils import logging
 from edgecd.errors import InputError
 from edgecd.formats.kinds import is_encoder
 from edgecd.formats.manifest import TOKENIZER
+from edgecd.formats.tokenizerfile import load_tokenizer
 from edgecd.lm.rows import ROWS, classifier_logits
 from edgecd.tasks.answerer import Fields
 from edgecd.tasks.encoding import Encoded, encode_prompt
@@ -81,8 +82,6 @@ def open_checkpoint(
     An encoder reads the template's fields alone. Raises InputError as `load_checkpoint`, and for
     labels that are not the template's.
     """
-    from tokenizers import Tokenizer
-
     model = load_checkpoint(folder)
     names = model.config.id2label or {}
     labels = tuple(names.get(column) for column in range(model.config.num_labels))
@@ -94,5 +93,5 @@ def open_checkpoint(
     if is_encoder(model.config):
         template = template.without_pattern
     moved: Any = model
-    tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
+    tokenizer = load_tokenizer(folder / TOKENIZER)
     return Checkpoint(moved.to(device), tokenizer, template, max_length)

@@ -18,6 +18,7 @@ from edgecd.files import fingerprint, sha256_file
 from edgecd.formats.kinds import is_encoder
 from edgecd.host.hub import resolve_model
 from edgecd.host.machine import fast_dtype, instruction_sets
+from edgecd.tasks.control import as_text, still_as_text
 from edgecd.tasks.encoding import label_token_ids
 from edgecd.tasks.prompts import PromptTemplate
 
@@ -43,8 +44,8 @@ class LanguageModel:
 
     @property
     def text_tokenizer(self) -> Any:
-        """The plain `tokenizers.Tokenizer`, with no padding or truncation of its own."""
-        return _plain(self.tokenizer)
+        """The plain `tokenizers.Tokenizer`, which encodes texts as text (see `tasks.control`)."""
+        return still_as_text(self.tokenizer.backend_tokenizer)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -71,8 +72,8 @@ class ModelFiles:
 
     @property
     def text_tokenizer(self) -> Any:
-        """The plain `tokenizers.Tokenizer`, with no padding or truncation of its own."""
-        return _plain(self.tokenizer)
+        """The plain `tokenizers.Tokenizer`, which encodes texts as text (see `tasks.control`)."""
+        return still_as_text(self.tokenizer.backend_tokenizer)
 
     def load(self, kind: Any = AutoModelForCausalLM) -> LanguageModel:
         """The model itself, of an auto class; InputError when it is not of that kind.
@@ -132,6 +133,7 @@ def load_fast_tokenizer(name: str) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
     if not getattr(tokenizer, "is_fast", False):
         raise InputError(f"{name} has no fast tokenizer (tokenizer.json), which devices need")
+    as_text(tokenizer.backend_tokenizer)
     return tokenizer
 
 
@@ -187,13 +189,6 @@ def _refuse_encoder(name: str) -> None:
             f"{name} is an encoder ({known.model_type}), which predicts no words and cannot be "
             "prompted: name a decoder (OPT, GPT-2, Llama, Qwen, Gemma ...)"
         )
-
-
-def _plain(tokenizer: Any) -> Any:
-    backend = tokenizer.backend_tokenizer
-    backend.no_padding()
-    backend.no_truncation()
-    return backend
 
 
 def _source(name: str) -> tuple[str, dict[str, Any]]:
