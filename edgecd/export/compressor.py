@@ -32,6 +32,7 @@ from edgecd.formats.contract import HEAD, INPUTS, LABEL_IDS, PAST
 from edgecd.formats.manifest import MODEL, TOKENIZER
 from edgecd.formats.precision import PRECISIONS
 from edgecd.runtime.session import open_session
+from edgecd.tasks.control import without_control
 
 if TYPE_CHECKING:
     import onnx
@@ -83,7 +84,7 @@ def export_compressor(
     )
     with new_folder(out, force, [run]) as part:
         onnx.save(graph, part / MODEL)
-        write_text(part / TOKENIZER, trained.lm.text_tokenizer.to_str())
+        write_text(part / TOKENIZER, without_control(trained.lm.text_tokenizer).to_str())
         feed = {INPUTS[0]: np.array([PROBE]), LABEL_IDS: np.array([3, 4])}
         found = open_session(part / MODEL).run([PAST], feed)[0]
         error = float(np.linalg.norm(found - expected) / np.linalg.norm(expected))

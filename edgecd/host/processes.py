@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from edgecd.errors import EdgecdError, system_fault
+from edgecd.errors import EdgecdError
 from edgecd.files import read_json, write_json
+from edgecd.host.faults import system_fault
 
 PARENT_GONE = 3
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")

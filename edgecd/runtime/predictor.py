@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecd.errors import InputError
+from edgecd.errors import InputError, first_line
 from edgecd.formats.bundle import check_files, read_manifest
 from edgecd.formats.context import Context, read_context, refuse_other_model
 from edgecd.formats.contract import HEAD, LOGITS, PAST
 from edgecd.formats.manifest import CONTEXT, LOADED, MODEL, TOKENIZER, Manifest
 from edgecd.formats.precision import PRECISIONS
-from edgecd.runtime.session import check_signature, first_line, graph_inputs, open_session
+from edgecd.formats.tokenizerfile import load_tokenizer
+from edgecd.runtime.session import check_signature, graph_inputs, open_session
 from edgecd.tasks.batching import batches
 from edgecd.tasks.encoding import Encoded, encode_prompt
 from edgecd.tasks.prompts import value_of
@@ -234,19 +235,6 @@ def _for_context(manifest: Manifest, context: Context) -> Manifest:
         template=facts.template,
         max_length=facts.max_length,
     )
-
-
-def load_tokenizer(path: Path) -> Tokenizer:
-    """A `tokenizer.json`, without truncation or padding of its own."""
-    from tokenizers import Tokenizer
-
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as bad:  # tokenizers raises bare Exception
-        raise InputError(f"{path} is not a tokenizer: {first_line(bad)}") from None
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return tokenizer
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from edgecd import cli
-from edgecd.errors import system_fault
+from edgecd.host.faults import system_fault
 
 
 @pytest.mark.parametrize(

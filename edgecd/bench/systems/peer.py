@@ -128,7 +128,7 @@ def load_folder(name: str, folder: Path, bundle: Path, threads: int) -> Loaded:
         runtime = import_runtime(peer.path)
     except ImportError as bad:
         raise SkippedError(missing_reason(name) or _short(bad)) from None
-    from edgecd.runtime.predictor import load_tokenizer
+    from edgecd.formats.tokenizerfile import load_tokenizer
 
     imported = time.perf_counter()
     manifest = read_manifest(bundle)
