@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from edgecd.cli.asked import Asked
 from edgecd.cli.options import Force, Json, Quiet, app, named_fields, print_result
 from edgecd.cli.requests import command
 from edgecd.contexts.config import AttentionConfig
@@ -18,19 +19,27 @@ from edgecd.runtime.config import PredictConfig
 
 @command(ExportConfig)
 def export(
-    request: ExportConfig,
+    asked: Asked,
     run: Annotated[
-        Path, typer.Argument(help="A run folder that train wrote, or a language model.")
-    ],
-    out: Annotated[Path, typer.Option(help="The bundle folder to write.")],
+        Path | None,
+        typer.Argument(help="A run folder that train wrote (the newest in runs/), or a model."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The bundle folder to write (bundles/RUN-PRECISION).")
+    ] = None,
     force: Force = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write a run, or a frozen language model, as an ONNX bundle, checked on held-out examples."""
+    """Write a run, or a frozen language model, as an ONNX bundle, checked on held-out examples.
+
+    What is not given here comes from [export] of edgecd.toml, where there is one.
+    """
+    from edgecd.cli.choices import choose_export
     from edgecd.errors import require
 
-    of_language_model = request.of_language_model
+    chosen = choose_export(asked, run, out)
+    run, out, request = chosen.run, chosen.out, chosen.request
     require("torch", "train")
     require("onnx", "export")
     from edgecd.console import Console
@@ -38,7 +47,8 @@ def export(
     from edgecd.export.run_folder import is_distiller
 
     with Console(quiet) as console:
-        if of_language_model:
+        console.say(chosen.line)
+        if request.of_language_model:
             from edgecd.export.language_model import export_language_model
             from edgecd.tasks.task import load_task
 
