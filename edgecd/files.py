@@ -89,6 +89,28 @@ def refuse_existing(path: Path, force: bool) -> None:
 
 
 @contextmanager
+def new_file(path: Path, force: bool = False) -> Iterator[Path]:
+    """Yield a temporary file that becomes `path` when the block ends well, and vanishes if not.
+
+    An existing `path` is refused without `force`; with it, it is replaced only at the end.
+    """
+    if path.exists() and (path.is_dir() or not force):
+        raise InputError(
+            f"{path} already exists: choose another file, or pass --force to replace it"
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    try:
+        yield Path(name)
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
 def new_folder(path: Path, force: bool = False) -> Iterator[Path]:
     """Yield a temporary folder that becomes `path` when the block ends well, and vanishes if not.
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+import typer.core
 
 from edgecd.cli.asked import CHOOSER, Asked
 from edgecd.cli.options import app, names, numbers
@@ -34,17 +35,20 @@ class Field:
     defaults: Mapping[str, Any]
 
 
-def command(*kinds: type[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def command(
+    *kinds: type[Any], cls: type[typer.core.TyperCommand] | None = None
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Make a function a command whose options are the fields of `kinds`, and its own parameters.
 
     The function's first parameter is the configuration, made of defaults, a --config file and
     flags, of which the last one wins; its others are declared as typer's. Where its type is Asked,
     the function gets what was given, to choose the rest itself. Of several kinds the option
-    `--method` chooses: the one that has it among its choices.
+    `--method` chooses: the one that has it among its choices. `cls` is how it is parsed.
     """
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
-        app.command(function.__name__.replace("_", "-"))(make_command(function, kinds))
+        name = function.__name__.replace("_", "-")
+        app.command(name, cls=cls)(make_command(function, kinds))
         return function
 
     return register
