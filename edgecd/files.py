@@ -9,6 +9,8 @@ import platform
 import shutil
 import tempfile
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -106,3 +108,25 @@ def fingerprint(*parts: Any) -> str:
     """Hex SHA-256 of the parts' canonical JSON: equal exactly when the parts are equal."""
     canonical = json.dumps(parts, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+@contextmanager
+def new_file(path: Path, force: bool = False) -> Iterator[Path]:
+    """Yield a temporary file that becomes `path` when the block ends well, and vanishes if not.
+
+    An existing `path` is refused without `force`; with it, it is replaced only at the end.
+    """
+    if path.exists() and (path.is_dir() or not force):
+        raise InputError(
+            f"{path} already exists: choose another file, or pass --force to replace it"
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=work_prefix(path))
+    os.close(handle)
+    try:
+        yield Path(name)
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

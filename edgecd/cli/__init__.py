@@ -10,6 +10,8 @@ import typer
 # A module's import registers its commands: in the order of `--help`.
 # isort: off
 from edgecd.cli import training  # noqa: F401
+from edgecd.cli import exporting  # noqa: F401
+from edgecd.cli import predicting  # noqa: F401
 from edgecd.cli import bundles  # noqa: F401
 from edgecd.cli import measuring  # noqa: F401
 from edgecd.cli import contexts  # noqa: F401

@@ -64,14 +64,15 @@ def run_demo(out: Path, force: bool, quiet: bool, console: Console) -> dict[str,
     run, report = out / "run", out / "report"
     bundles = {precision: out / f"bundle-{precision}" for precision in ("int8", "fp32")}
     console.say("1/3 train: a teacher with demonstrations, a student without")
-    trained = _edgecd("train", quiet, out=run, **models, **TRAIN)
+    trained = _edgecd(out, "train", quiet, out=run, **models, **TRAIN)
     console.say("2/3 export")
     for precision, bundle in bundles.items():
         limits = {"out": bundle, "max-flips": MAX_FLIPS[precision]}
-        _edgecd("export", quiet, run, f"--{precision}", **limits)
+        _edgecd(out, "export", quiet, run, f"--{precision}", **limits)
     console.say("3/3 bench")
     measured = parse_report(
         _edgecd(
+            out,
             "bench",
             quiet,
             *bundles.values(),
@@ -98,15 +99,25 @@ def run_demo(out: Path, force: bool, quiet: bool, console: Console) -> dict[str,
     }
 
 
-def _edgecd(command: str, quiet: bool, *arguments: object, **options: object) -> dict[str, Any]:
-    """Run one edgecd command, with its progress shown, and return its JSON."""
-    words = [command, *map(str, arguments), "--json", *(["--quiet"] if quiet else [])]
+def _edgecd(
+    folder: Path, command: str, quiet: bool, *arguments: object, **options: object
+) -> dict[str, Any]:
+    """Run one edgecd command, with its progress shown, and return its JSON.
+
+    It runs in `folder`: a project of the user's own has no say in the demo.
+    """
+    words = [command, *map(_absolute, arguments), "--json", *(["--quiet"] if quiet else [])]
     for name, value in options.items():
-        words += [f"--{name}", str(value)]
-    done = subprocess.run([sys.executable, "-m", "edgecd", *words], stdout=subprocess.PIPE)
+        words += [f"--{name}", _absolute(value)]
+    program = [sys.executable, "-m", "edgecd", *words]
+    done = subprocess.run(program, stdout=subprocess.PIPE, cwd=folder)
     if done.returncode:
         error = EdgecdError(f"the demo stopped at: edgecd {' '.join(words)}")
         error.exit_code = done.returncode
         raise error
     result: dict[str, Any] = json.loads(done.stdout)
     return result
+
+
+def _absolute(value: object) -> str:
+    return str(value.absolute() if isinstance(value, Path) else value)

@@ -42,6 +42,11 @@ class Prediction:
     shortened: bool
     unsure: bool = False
 
+    def best(self, count: int) -> list[tuple[str, float]]:
+        """The most probable labels, each with its probability, the first one first."""
+        ranked = sorted(self.probabilities.items(), key=lambda pair: -pair[1])
+        return ranked[:count]
+
 
 class Predictor:
     """A loaded bundle; safe to share between threads.
@@ -140,7 +145,10 @@ class Predictor:
         return self.run(self.encode(inputs))
 
     def fields(self, item: Input) -> dict[str, str]:
-        """The template's fields of one input; InputError when one is missing or not text."""
+        """The template's fields of one input.
+
+        Raises InputError for one that is missing or no text, and where all of them are empty.
+        """
         names = self.template.fields
         if isinstance(item, str):
             if len(names) != 1:
@@ -155,6 +163,8 @@ class Predictor:
         for name, text in fields.items():
             if any("\ud800" <= letter <= "\udfff" for letter in text):
                 raise InputError(f"field {name!r} is not valid Unicode text")
+        if not any(text.strip() for text in fields.values()):
+            raise InputError("the input is empty: there is nothing to classify")
         return fields
 
     def encode(self, inputs: Sequence[Input]) -> list[Encoded]:
