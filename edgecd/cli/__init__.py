@@ -13,6 +13,7 @@ from edgecd.cli import training  # noqa: F401
 from edgecd.cli import exporting  # noqa: F401
 from edgecd.cli import predicting  # noqa: F401
 from edgecd.cli import bundles  # noqa: F401
+from edgecd.cli import serving  # noqa: F401
 from edgecd.cli import measuring  # noqa: F401
 from edgecd.cli import contexts  # noqa: F401
 from edgecd.cli import about  # noqa: F401

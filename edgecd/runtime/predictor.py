@@ -113,6 +113,10 @@ class Predictor:
         """The same loaded language model for another task; takes no time."""
         return Predictor(self.manifest, self.tokenizer, self.session, context)
 
+    def with_threshold(self, threshold: float) -> Predictor:
+        """The same with another threshold, from 0 to 1; takes no time."""
+        return Predictor(self.manifest, self.tokenizer, self.session, self.context, threshold)
+
     @property
     def labels(self) -> tuple[str, ...]:
         """The labels, in the order of the logits' columns."""
