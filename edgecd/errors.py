@@ -53,3 +53,20 @@ def suggest(word: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?` when something close is known, else nothing."""
     close = get_close_matches(word, list(known), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def native_failure(error: BaseException, what: str) -> BaseException:
+    """What to raise for an error from inside a native library: an InputError that says `what`.
+
+    A panic of a library in Rust is no Exception, and an interruption no failure: that one is given
+    back as it is, as are edgecd's own errors.
+    """
+    is_panic = type(error).__name__ == "PanicException"
+    if isinstance(error, EdgecdError) or not (isinstance(error, Exception) or is_panic):
+        return error
+    return InputError(f"{what}: {first_line(error)}")
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, for a message to people."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:400]

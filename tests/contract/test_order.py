@@ -16,6 +16,7 @@ PACKAGE = Path(edgecd.__file__).parent
 ORDER = (
     ("errors",),
     ("files", "console"),
+    ("folders",),
     ("config", "host", "plotting"),
     ("tasks",),
     ("formats",),
