@@ -8,6 +8,7 @@ from typing import Any
 
 from edgecd.errors import InputError
 from edgecd.runtime.predictor import Predictor
+from edgecd.tasks.json_rows import parse_json
 
 CHUNK_ROWS = 64
 
@@ -36,10 +37,7 @@ def predict_stream(predictor: Predictor, lines: Iterable[str]) -> Iterator[str]:
 
 
 def _row(predictor: Predictor, line: str) -> tuple[dict[str, Any], dict[str, str]]:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as bad:
-        raise InputError(f"not valid JSON ({bad})") from None
+    row = parse_json(line)
     if not isinstance(row, dict):
         return {}, predictor.fields(row)
     nested = isinstance(row.get("fields"), dict)

@@ -368,6 +368,8 @@ def test_a_stream_keeps_order_and_ids_and_names_a_bad_line(
     expected = [one.label for one in predictor.predict_batch([row["fields"] for row in rows])]
     assert [one["label"] for one in answers[: len(rows)]] == expected
     assert "id" not in answers[-1]
+    (marked,) = predict_stream(predictor, ["\ufeff" + lines[0]])  # as Windows writes a file
+    assert json.loads(marked) == answers[0]
     for bad, message in (("{", "not valid JSON"), ("3", "named fields"), ("{}", "is missing")):
         stream = predict_stream(predictor, [lines[0], "\n", bad, lines[0]])
         assert json.loads(next(stream))["id"] == rows[0]["id"]
