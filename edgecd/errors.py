@@ -77,3 +77,20 @@ def shown(value: object) -> str:
 def printable(text: str) -> str:
     """A text with control characters escaped, so that it can neither move nor colour a terminal."""
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
+def native_failure(error: BaseException, what: str) -> BaseException:
+    """What to raise for an error from inside a native library: an InputError that says `what`.
+
+    A panic of a library in Rust is no Exception, and an interruption no failure: that one is given
+    back as it is, as are edgecd's own errors.
+    """
+    is_panic = type(error).__name__ == "PanicException"
+    if isinstance(error, EdgecdError) or not (isinstance(error, Exception) or is_panic):
+        return error
+    return InputError(f"{what}: {first_line(error)}")
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, for a message to people."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:400]

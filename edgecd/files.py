@@ -1,4 +1,4 @@
-"""Atomic writes, hashes, and folders that are never half written or silently replaced."""
+"""Atomic writes, strict reads, and hashes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import codecs
 import hashlib
 import json
 import os
+import platform
 import re
 import shutil
 import tempfile
@@ -31,11 +32,39 @@ _TOML_BYTES = 1 << 20  # far above any task or suite
 # Of keys with so many dots tomllib keeps all beginnings: its memory is quadratic in their number.
 _LONG_KEY = re.compile(r"""(?<![\w"'-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')\s*+\.\s*+){32}""")
 
+_MACHINE = hashlib.sha256(platform.node().encode()).hexdigest()[:6]
+
+
+def work_prefix(path: Path) -> str:
+    """How the hidden files and folders begin that become `path`: its name, machine and process."""
+    return f".{path.name[:64]}.{_MACHINE}-{os.getpid()}-"
+
+
+def clear_dead_work(folder: Path) -> None:
+    """Delete what processes of this machine that are dead left half written in `folder`."""
+    for path in folder.glob(f".*.{_MACHINE}-*-*"):
+        owner = path.name.rsplit(f".{_MACHINE}-", 1)[1].split("-")[0]
+        if owner.isdecimal() and not _is_alive(int(owner)):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # another user's
+    return True
+
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write `content` to `path` so that a reader sees the old file or the new one, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=work_prefix(path))
     try:
         with os.fdopen(handle, "wb") as out:
             out.write(content)
@@ -168,28 +197,23 @@ def fingerprint(*parts: Any) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def refuse_existing(path: Path, force: bool) -> None:
-    """Raise InputError when `path` exists and is not an empty folder, unless `force`."""
-    if force or not path.exists() or (path.is_dir() and not any(path.iterdir())):
-        return
-    raise InputError(f"{path} already exists: choose another folder, or pass --force to replace it")
-
-
 @contextmanager
-def new_folder(path: Path, force: bool = False) -> Iterator[Path]:
-    """Yield a temporary folder that becomes `path` when the block ends well, and vanishes if not.
+def new_file(path: Path, force: bool = False) -> Iterator[Path]:
+    """Yield a temporary file that becomes `path` when the block ends well, and vanishes if not.
 
     An existing `path` is refused without `force`; with it, it is replaced only at the end.
     """
-    refuse_existing(path, force)
+    if path.exists() and (path.is_dir() or not force):
+        raise InputError(
+            f"{path} already exists: choose another file, or pass --force to replace it"
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=work_prefix(path))
+    os.close(handle)
     try:
-        os.chmod(part, 0o755)
-        yield part
-        if path.exists():
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-        os.replace(part, path)
+        yield Path(name)
+        os.chmod(name, 0o644)
+        os.replace(name, path)
     except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
+        Path(name).unlink(missing_ok=True)
         raise

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import AutoModelForSequenceClassification, PreTrainedModel
+from transformers import AutoModelForSequenceClassification
 
 from edgecd.errors import InputError
 from edgecd.formats.kinds import ENCODERS, is_encoder
 from edgecd.lm.models import LanguageModel, ModelFiles, Unsupported
-
-# What a checkpoint without a head for these labels may lack; anything else is a broken file.
-_HEADS = ("classifier", "pre_classifier", "pooler", "head", "score")
 
 
 def takes_types(config: Any) -> bool:
@@ -58,43 +56,26 @@ def load_encoder(files: ModelFiles, labels: Sequence[str], seed: int) -> Languag
 
     What the checkpoint has of a head is kept where it fits; the rest is drawn with `seed`. The
     pooling is the class's own, so that `pipeline("text-classification")` gives the same logits.
-    Raises InputError when weights are missing that belong to the encoder itself.
+    Raises InputError when weights are missing, or left over, that belong to the encoder itself.
     """
     names = {
         "id2label": dict(enumerate(labels)),
         "label2id": {label: number for number, label in enumerate(labels)},
     }
     torch.manual_seed(seed)
-    kind = _Classifiers(names)
-    loaded = files.load(kind)
-    lost = [name for name in kind.missing if not _belongs_to_head(name)]
-    if lost:
-        raise InputError(
-            f"{files.name}: its files lack weights of the encoder ({', '.join(lost[:3])}"
-            f"{' ...' if len(lost) > 3 else ''}): get the whole model again"
-        )
-    return loaded
+    return files.load(_Classifiers(names), without_head=True)
 
 
+@dataclass(frozen=True)
 class _Classifiers:
-    """The auto class with the labels in its options; it notes which weights were not there."""
+    """The auto class with the labels in its options."""
 
-    def __init__(self, names: dict[str, Any]) -> None:
-        self.names = names
-        self.missing: list[str] = []
+    names: Mapping[str, Any]
 
-    def from_pretrained(self, source: str, **options: Any) -> PreTrainedModel:
-        model, info = AutoModelForSequenceClassification.from_pretrained(
+    def from_pretrained(self, source: str, **options: Any) -> Any:
+        return AutoModelForSequenceClassification.from_pretrained(
             source,
-            output_loading_info=True,
             ignore_mismatched_sizes=True,  # a head for other labels is replaced
             **self.names,
             **options,
         )
-        self.missing = sorted(info["missing_keys"])
-        found: PreTrainedModel = model
-        return found
-
-
-def _belongs_to_head(name: str) -> bool:
-    return any(part in _HEADS for part in name.split("."))

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from edgecd.errors import InputError, printable, require
+from edgecd.errors import InputError, first_line, printable, require
 from edgecd.tasks.rows import MAX_COLUMNS, MAX_LINE, DataRow, check_columns
 
 MAX_UNPACKED = 1 << 30  # bytes of a Parquet file's pages, as it says itself
@@ -164,5 +164,4 @@ def _after(rows: int) -> str:
 
 def _line(bad: Exception) -> str:
     """The first line of what a library says, cut; of a damaged file it may hold anything."""
-    lines = str(bad).strip().splitlines()
-    return printable(lines[0][:200]) if lines else type(bad).__name__
+    return printable(first_line(bad)[:200])

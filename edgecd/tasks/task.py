@@ -96,6 +96,12 @@ class Task:
         return tuple(self.data)
 
     @property
+    def files(self) -> tuple[str, ...]:
+        """The local files that it is read from."""
+        own = () if self.hub or self.generator else tuple(self.data.values())
+        return (self.source, *own)
+
+    @property
     def labels(self) -> tuple[str, ...]:
         """The task's labels, in the order of [labels] in its file."""
         return self.template.labels

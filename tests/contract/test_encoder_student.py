@@ -163,5 +163,5 @@ def test_missing_weights_of_the_encoder_are_refused(world, tmp_path):
     gone = next(name for name in weights if "layer.1.attention" in name)
     del weights[gone]
     save_file(weights, student / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(InputError, match="lack weights of the encoder"):
+    with pytest.raises(InputError, match="lack weights of the model"):
         train(config(world, student), tmp_path / "run", SILENT)
