@@ -11,7 +11,8 @@ from edgecd.contexts.methods import CLASSIFIER, Method
 from edgecd.files import write_json
 from edgecd.formats.run import RUN
 from edgecd.plotting.roles import STUDENT
-from edgecd.tasks.task import load_task, read_split
+from edgecd.tasks.splits import read_split
+from edgecd.tasks.task import load_task
 from edgecd.training.config import TrainConfig
 from edgecd.training.folder import open_run
 from edgecd.training.run import Reporter

@@ -27,7 +27,8 @@ from edgecd.lm.past import make_context
 from edgecd.lm.scorer import make_scorer
 from edgecd.tasks.demonstrations import Demonstrations, calibration_inputs, draw_demonstrations
 from edgecd.tasks.partition import TextExample, text_example
-from edgecd.tasks.task import Example, Task, load_task, read_split
+from edgecd.tasks.splits import read_split
+from edgecd.tasks.task import Example, Task, load_task
 from edgecd.training.folder import forget_lost_steps, open_log, open_run
 from edgecd.training.record import FrozenModel, PromptRecord, run_json
 from edgecd.training.run import Reporter

@@ -23,7 +23,8 @@ from edgecd.formats.context import Context, read_context, refuse_other_model, wr
 from edgecd.formats.manifest import CONTEXT
 from edgecd.formats.precision import find_precision
 from edgecd.tasks.demonstrations import calibration_inputs
-from edgecd.tasks.task import Task, read_split
+from edgecd.tasks.splits import read_split
+from edgecd.tasks.task import Task
 
 if TYPE_CHECKING:
     from edgecd.lm.models import LanguageModel
