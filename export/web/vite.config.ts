@@ -2,7 +2,7 @@
 
 import { createHash } from "node:crypto";
 import { defineConfig } from "vite";
-import type { Plugin } from "vite";
+import type { Plugin, UserConfig } from "vite";
 
 const ISOLATED = {
   "Cross-Origin-Opener-Policy": "same-origin",
@@ -35,7 +35,25 @@ const entryOfServer: Plugin = {
   },
 };
 
+/** One file for pages that are built with nothing, its WebAssembly beside it. */
+const ONE_MODULE: UserConfig = {
+  base: "./",
+  build: {
+    target: "es2022",
+    outDir: "../examples/browser/edgecd-web",
+    emptyOutDir: true,
+    modulePreload: false,
+    assetsInlineLimit: 0,
+    rollupOptions: {
+      input: "src/index.ts",
+      preserveEntrySignatures: "strict",
+      output: { entryFileNames: "edgecd-web.js" },
+    },
+  },
+};
+
 export default defineConfig(({ mode }) => {
+  if (mode === "module") return ONE_MODULE;
   const serve = mode === "serve";
   return {
     base: "./",

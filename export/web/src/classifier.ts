@@ -60,7 +60,7 @@ export async function loadBundle(source: Source, options: LoadOptions = {}): Pro
   const encoder = new Encoder(tokenizer, manifest);
   const model = await read(MODEL);
   checkGraph(model);
-  const ort = options.ort ?? ((await import("onnxruntime-web/wasm")) as unknown as typeof Ort);
+  const ort = options.ort ?? (await runtime());
   let session: Ort.InferenceSession;
   try {
     session = await ort.InferenceSession.create(model, { logSeverityLevel: 3, ...options.session });
@@ -69,6 +69,16 @@ export async function loadBundle(source: Source, options: LoadOptions = {}): Pro
   }
   checkSignature(session, manifest);
   return new Classifier(manifest, encoder, session, ort);
+}
+
+/** onnxruntime-web, of which Node needs the whole: the part for WebAssembly fetches its file. */
+async function runtime(): Promise<typeof Ort> {
+  const { process } = globalThis as { process?: { versions?: { node?: string } } };
+  const whole = "onnxruntime-web"; // not a literal, so that no page is built with it
+  const found: unknown = process?.versions?.node
+    ? await import(/* @vite-ignore */ whole)
+    : await import("onnxruntime-web/wasm");
+  return found as typeof Ort;
 }
 
 /** A loaded bundle. Make one with `loadBundle`, and `dispose` of it at the end. */
