@@ -193,11 +193,28 @@ def label_head(model: PreTrainedModel, token_ids: Sequence[int]) -> torch.Tensor
     folded = rows @ hidden
     tolerance = 1e-4 if model.dtype == torch.float32 else 5e-2
     if not torch.allclose(own, folded, rtol=tolerance, atol=tolerance * float(own.abs().max() + 1)):
-        raise InputError(
-            f"{type(model).__name__}: its output head is more than a matrix (bias, scaling or "
-            "soft cap), so its labels cannot be folded into a classifier exactly"
-        )
+        raise InputError(_odd_head(type(model).__name__))
     return rows
+
+
+def check_head(name: str, config: Any) -> None:
+    """Raise InputError where the configuration tells that `label_head` will; loads no weights."""
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    scaled = ("final_logit_softcapping", "logit_scale", "logits_scaling", "logits_soft_cap")
+    said = {key: getattr(config.get_text_config(), key, None) for key in scaled}
+    head = model.get_output_embeddings()
+    odd = [f"{key} = {value:g}" for key, value in said.items() if value not in (None, 1)]
+    odd += ["a bias"] if getattr(head, "bias", None) is not None else []
+    if odd:
+        raise InputError(f"{name}: {_odd_head(type(model).__name__)} (it has {', '.join(odd)})")
+
+
+def _odd_head(kind: str) -> str:
+    return (
+        f"the output head of {kind} is more than a matrix (bias, scaling or soft cap), so its "
+        "labels cannot be folded into a classifier exactly"
+    )
 
 
 def check_context_fits(lm: LanguageModel, context: int, max_length: int) -> None:
