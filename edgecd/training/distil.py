@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from edgecd.console import Reporter
 from edgecd.files import write_json
 from edgecd.formats.record import to_json
 from edgecd.formats.run import RUN
@@ -45,7 +46,7 @@ from edgecd.training.record import (
     TaskRecord,
     run_json,
 )
-from edgecd.training.run import Reporter, Session
+from edgecd.training.run import Session
 from edgecd.training.state import saved_step
 from edgecd.training.student import (
     add_adapter,

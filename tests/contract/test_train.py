@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from edgecd.console import Reporter
 from edgecd.errors import InputError
 from edgecd.tasks.task import load_task
 from edgecd.training.config import TrainConfig
 from edgecd.training.distil import train
-from edgecd.training.run import Reporter
 from tests import tiny
 
 SILENT = Reporter(lambda line: None, lambda what, done, total: None)
