@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -21,6 +20,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 LINE_EVERY_S = 10.0  # of a log, while something goes on
 _ESTIMATE_S = 300.0  # what is left is judged by so much of the past
@@ -95,11 +95,12 @@ class Console:
 
     def table(self, title: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """A table with the first row's keys as columns."""
-        table = Table(title=title)
+        table = Table(title=Text(title), title_justify="left")
         for name in rows[0]:
-            table.add_column(name)
+            table.add_column(Text(name), overflow="fold")
         for row in rows:
-            table.add_row(*(", ".join(v) if isinstance(v, list) else str(v) for v in row.values()))
+            cells = (", ".join(v) if isinstance(v, list) else str(v) for v in row.values())
+            table.add_row(*map(Text, cells))  # Text: a label such as [red] is not markup
         self._out.print(table)
 
     def listing(self, values: Mapping[str, Any]) -> None:
@@ -110,19 +111,8 @@ class Console:
                 value = "\n".join(f"{key} {item}" for key, item in value.items())
             elif isinstance(value, (list, tuple)):
                 value = ", ".join(map(str, value))
-            table.add_row(name, str(value))
+            table.add_row(Text(name), Text(str(value)))
         self._out.print(table)
-
-    def run_summary(self, run: Mapping[str, Any], out: Path, next_step: str) -> None:
-        """The numbers of a training run, and the command that goes on from it."""
-        numbers = {
-            name: f"{value:.3f}" if isinstance(value, float) else value
-            for name, value in run.get("metrics", {}).items()
-        }
-        numbers["peak_rss_gb"] = f"{run['peak_rss_bytes'] / 1e9:.2f}"
-        numbers |= {f"{phase}_s": f"{spent:.0f}" for phase, spent in run["timings_s"].items()}
-        self.listing(numbers)
-        self.show(f"run: {out}", f"next: {next_step}")
 
 
 class _Bars:

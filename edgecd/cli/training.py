@@ -36,6 +36,7 @@ def train(
     chosen = choose_training(asked, out, resume, force)
     for module in ("torch", "transformers", "peft"):
         require(module, "train")
+    from edgecd.cli.summary import show_run
     from edgecd.console import Console
 
     with Console(quiet) as console:
@@ -43,7 +44,7 @@ def train(
         method = find_method(chosen.request.method)
         run = method.train(chosen.request, chosen.out, console.reporter, resume, force)
     next_step = method.next_step.format(out=chosen.out)
-    print_result(as_json, run, lambda: console.run_summary(run, chosen.out, next_step))
+    print_result(as_json, run, lambda: show_run(console, run, chosen.out, next_step))
 
 
 @command(SweepConfig)
