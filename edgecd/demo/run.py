@@ -23,6 +23,7 @@ from edgecd.demo.model import demo_student, demo_teacher
 from edgecd.errors import EdgecdError
 from edgecd.files import refuse_existing
 from edgecd.host.memory import peak_child_rss_bytes, peak_rss_bytes
+from edgecd.host.processes import own_code_only
 from edgecd.plotting.roles import TEACHER
 
 TRAIN = {
@@ -101,7 +102,8 @@ def _edgecd(command: str, quiet: bool, *arguments: object, **options: object) ->
     words = [command, *map(str, arguments), "--json", *(["--quiet"] if quiet else [])]
     for name, value in options.items():
         words += [f"--{name}", str(value)]
-    done = subprocess.run([sys.executable, "-m", "edgecd", *words], stdout=subprocess.PIPE)
+    program = [sys.executable, "-m", "edgecd", *words]
+    done = subprocess.run(program, stdout=subprocess.PIPE, env=own_code_only())
     if done.returncode:
         error = EdgecdError(f"the demo stopped at: edgecd {' '.join(words)}")
         error.exit_code = done.returncode
