@@ -18,7 +18,7 @@ from typing import Any
 from edgecd.errors import CheckFailed, InputError
 from edgecd.files import new_folder, sha256_file, write_json, write_text
 from edgecd.formats.card import model_card
-from edgecd.formats.graphfile import refuse_external_data
+from edgecd.formats.graphfile import check_graph
 from edgecd.formats.manifest import (
     CONTEXT,
     LISTED,
@@ -67,7 +67,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def check_files(folder: Path, manifest: Manifest, names: Iterable[str] = LISTED) -> None:
-    """Compare files with the manifest, and refuse a graph that points to other files.
+    """Compare files with the manifest, and refuse a graph that no bundle has (see `graphfile`).
 
     Of `names`, those that the manifest lists are checked. Raises CheckFailed naming the file
     that is missing or differs, InputError for a link in place of a file.
@@ -92,7 +92,7 @@ def check_files(folder: Path, manifest: Manifest, names: Iterable[str] = LISTED)
                 "copy the bundle again"
             )
         if name == MODEL:
-            refuse_external_data(path)
+            check_graph(path)
 
 
 def write_bundle(
