@@ -266,7 +266,7 @@ def _passes(
     onnx.save(candidate.graph, path)
     answerer = _GraphAnswerer(open_session(path), work, context)
     limit = _limit_pct(work)
-    found = parity.judge(answerer, work.gate, work.reference[context], limit)
+    found = parity.judge(answerer.logits, work.gate, work.reference[context], limit)
     tried.append(parity.Trial(candidate.treatment, found, path.stat().st_size))
     return parity.passes(found, work.precision, limit)
 
