@@ -19,13 +19,13 @@ ROOT = Path(__file__).parents[2]
 NOT_SHOWN = {"demo", "dev", "docs", "gpu", "optimum"}
 HEAD = """# Licences of dependencies
 
-What edgecd installs, with the licence that each package states. edgecd itself is under Apache-2.0. Made by
-`.ci/supply` from the environment that the tests run in; do not edit.
+What edgecd installs, with the licence that each package states. edgecd itself is under
+Apache-2.0. Made by `.ci/supply` from the environment that the tests run in; do not edit.
 
-*Needed by* names the extras of edgecd that bring a package, *base* what every install has. Packages that only
-tests and this site need are left out. PyTorch's CUDA build also brings NVIDIA's libraries, under NVIDIA's own
-licence; its CPU build does not. Models have licences of their own: a bundle's `README.md` names those of its
-student and its teacher.
+*Needed by* names the extras of edgecd that bring a package, *base* what every install has.
+Packages that only tests and this site need are left out. PyTorch's CUDA build also brings
+NVIDIA's libraries, under NVIDIA's own licence; its CPU build does not. Models have licences of
+their own: a bundle's `README.md` names those of its student and its teacher.
 
 | package | licence | needed by |
 |---|---|---|
