@@ -10,7 +10,10 @@ import typer
 # A module's import registers its commands: in the order of `--help`.
 # isort: off
 from edgecd.cli import training  # noqa: F401
+from edgecd.cli import exporting  # noqa: F401
+from edgecd.cli import predicting  # noqa: F401
 from edgecd.cli import bundles  # noqa: F401
+from edgecd.cli import serving  # noqa: F401
 from edgecd.cli import measuring  # noqa: F401
 from edgecd.cli import contexts  # noqa: F401
 from edgecd.cli import about  # noqa: F401
@@ -18,6 +21,7 @@ from edgecd.cli import about  # noqa: F401
 # isort: on
 from edgecd.cli.options import app
 from edgecd.errors import EdgecdError
+from edgecd.host.faults import system_fault
 
 __all__ = ["app", "main"]
 
@@ -34,3 +38,8 @@ def main() -> None:
         raise SystemExit(130) from None
     except BrokenPipeError:
         raise SystemExit(0) from None
+    except Exception as error:
+        if (said := system_fault(error)) is None:
+            raise
+        typer.echo(f"error: {said}", err=True)
+        raise SystemExit(2) from None

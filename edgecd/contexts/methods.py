@@ -65,7 +65,7 @@ _OF_PROMPT = (
     "edgecd.contexts.config:PromptTuningConfig",
     "edgecd.contexts.prompt_tuning:train_prompt",
 )
-_EXPORT = "edgecd export {out} --int8 --out BUNDLE"
+_EXPORT = "edgecd export {out} --int8"
 _COMPRESS = "edgecd compress --distiller {out} --task T --out CONTEXT"
 _PREDICT = "edgecd predict BUNDLE --context {out}/context.safetensors"
 

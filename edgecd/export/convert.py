@@ -22,7 +22,7 @@ from edgecd.export.run_folder import RunFolder, load_run
 from edgecd.export.samples import record_samples
 from edgecd.export.selective import Selective, choose_threshold, measure
 from edgecd.export.source import Source, read_source
-from edgecd.files import refuse_existing
+from edgecd.folders import refuse_existing
 from edgecd.formats.bundle import write_bundle
 from edgecd.formats.context import Context
 from edgecd.formats.contract import HEAD, PAST
@@ -32,6 +32,7 @@ from edgecd.runtime.predictor import Predictor, softmax
 from edgecd.runtime.session import open_session, signature
 from edgecd.tasks.answerer import Fields
 from edgecd.tasks.batching import BATCH_TOKENS
+from edgecd.tasks.control import without_control
 from edgecd.tasks.encoding import Encoded, constant_prefix
 from edgecd.tasks.prompts import PromptTemplate
 
@@ -90,7 +91,7 @@ def export_run(
     config = config or ExportConfig()
     precision = find_precision(config.goal.precision)
     need_export()
-    refuse_existing(out, force)
+    refuse_existing(out, force, [run])
     started = time.perf_counter()
     from edgecd.lm.checkpoint import Checkpoint
 
@@ -144,7 +145,9 @@ def finish(
     was tried, when nothing passes.
     """
     source = sources.pop()  # so that nobody else keeps its weights
-    loaded, gate, reference = job.loaded, job.gate, job.reference
+    loaded = replace(job.loaded, tokenizer=without_control(job.loaded.tokenizer))
+    job = replace(job, loaded=loaded)
+    gate, reference = job.gate, job.reference
     precision = find_precision(config.goal.precision)
     # Beside the bundle, as temporary folders are memory on some machines.
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 from transformers.utils import logging
 
-from edgecd.errors import InputError
+from edgecd.errors import InputError, first_line
 from edgecd.formats.kinds import is_encoder
 from edgecd.formats.manifest import TOKENIZER
+from edgecd.formats.tokenizerfile import load_tokenizer
 from edgecd.lm.rows import ROWS, classifier_logits
+from edgecd.lm.weights import refuse_folder, refuse_lost
 from edgecd.tasks.answerer import Fields
 from edgecd.tasks.encoding import Encoded, encode_prompt
 from edgecd.tasks.prompts import PromptTemplate
@@ -59,16 +61,23 @@ def load_checkpoint(
 ) -> PreTrainedModel:
     """The `*ForSequenceClassification` of a folder, in evaluation mode, on the processor.
 
-    Reads safetensors on this machine only. Raises InputError when it cannot be loaded.
+    Reads safetensors on this machine only. Raises InputError when it cannot be loaded, or its files
+    have not exactly the model's weights.
     """
     logging.disable_progress_bar()  # seconds; the caller reports progress
+    refuse_folder(str(folder), folder)
     try:
-        model: Any = AutoModelForSequenceClassification.from_pretrained(
-            folder, dtype=getattr(torch, dtype), local_files_only=True, use_safetensors=True
+        model, info = AutoModelForSequenceClassification.from_pretrained(
+            folder,
+            dtype=getattr(torch, dtype),
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
+            trust_remote_code=False,
         )
-    except (OSError, ValueError) as bad:
-        reason = str(bad).strip().splitlines()[0]
-        raise InputError(f"{folder} cannot be loaded: {reason}") from None
+    except Exception as bad:  # transformers and those below it have errors of their own
+        raise InputError(f"{folder} cannot be loaded: {first_line(bad)}") from None
+    refuse_lost(str(folder), info)
     loaded: PreTrainedModel = model.eval()
     return loaded
 
@@ -81,8 +90,6 @@ def open_checkpoint(
     An encoder reads the template's fields alone. Raises InputError as `load_checkpoint`, and for
     labels that are not the template's.
     """
-    from tokenizers import Tokenizer
-
     model = load_checkpoint(folder)
     names = model.config.id2label or {}
     labels = tuple(names.get(column) for column in range(model.config.num_labels))
@@ -94,5 +101,5 @@ def open_checkpoint(
     if is_encoder(model.config):
         template = template.without_pattern
     moved: Any = model
-    tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
+    tokenizer = load_tokenizer(folder / TOKENIZER)
     return Checkpoint(moved.to(device), tokenizer, template, max_length)

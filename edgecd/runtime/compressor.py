@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgecd.errors import InputError
+from edgecd.errors import InputError, first_line
 from edgecd.formats.compressor import CompressorFacts, read_facts
 from edgecd.formats.context import Context, ContextFacts, with_calibration
 from edgecd.formats.contract import HEAD, INPUTS, LABEL_IDS, PAST
 from edgecd.formats.manifest import MODEL, TOKENIZER
-from edgecd.runtime.predictor import Input, Predictor, load_tokenizer
-from edgecd.runtime.session import first_line, open_session
+from edgecd.formats.tokenizerfile import load_tokenizer
+from edgecd.runtime.predictor import Input, Predictor
+from edgecd.runtime.session import open_session
 from edgecd.tasks.demonstrations import Demonstrations
 from edgecd.tasks.encoding import label_token_ids
 from edgecd.tasks.metrics import label_calibration, log_softmax

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecd.errors import InputError
+from edgecd.errors import InputError, first_line
 from edgecd.formats.bundle import check_files, read_manifest
 from edgecd.formats.context import Context, read_context, refuse_other_model
 from edgecd.formats.contract import HEAD, LOGITS, PAST
 from edgecd.formats.manifest import CONTEXT, LOADED, MODEL, TOKENIZER, Manifest
 from edgecd.formats.precision import PRECISIONS
-from edgecd.runtime.session import check_signature, first_line, graph_inputs, open_session
+from edgecd.formats.tokenizerfile import load_tokenizer
+from edgecd.runtime.session import check_signature, graph_inputs, open_session
 from edgecd.tasks.batching import batches
 from edgecd.tasks.encoding import Encoded, encode_prompt
 from edgecd.tasks.prompts import value_of
@@ -40,6 +41,11 @@ class Prediction:
     probabilities: dict[str, float]
     shortened: bool
     unsure: bool = False
+
+    def best(self, count: int) -> list[tuple[str, float]]:
+        """The most probable labels, each with its probability, the first one first."""
+        ranked = sorted(self.probabilities.items(), key=lambda pair: -pair[1])
+        return ranked[:count]
 
 
 class Predictor:
@@ -107,6 +113,10 @@ class Predictor:
         """The same loaded language model for another task; takes no time."""
         return Predictor(self.manifest, self.tokenizer, self.session, context)
 
+    def with_threshold(self, threshold: float) -> Predictor:
+        """The same with another threshold, from 0 to 1; takes no time."""
+        return Predictor(self.manifest, self.tokenizer, self.session, self.context, threshold)
+
     @property
     def labels(self) -> tuple[str, ...]:
         """The labels, in the order of the logits' columns."""
@@ -139,7 +149,10 @@ class Predictor:
         return self.run(self.encode(inputs))
 
     def fields(self, item: Input) -> dict[str, str]:
-        """The template's fields of one input; InputError when one is missing or not text."""
+        """The template's fields of one input.
+
+        Raises InputError for one that is missing or no text, and where all of them are empty.
+        """
         names = self.template.fields
         if isinstance(item, str):
             if len(names) != 1:
@@ -154,6 +167,8 @@ class Predictor:
         for name, text in fields.items():
             if any("\ud800" <= letter <= "\udfff" for letter in text):
                 raise InputError(f"field {name!r} is not valid Unicode text")
+        if not any(text.strip() for text in fields.values()):
+            raise InputError("the input is empty: there is nothing to classify")
         return fields
 
     def encode(self, inputs: Sequence[Input]) -> list[Encoded]:
@@ -234,19 +249,6 @@ def _for_context(manifest: Manifest, context: Context) -> Manifest:
         template=facts.template,
         max_length=facts.max_length,
     )
-
-
-def load_tokenizer(path: Path) -> Tokenizer:
-    """A `tokenizer.json`, without truncation or padding of its own."""
-    from tokenizers import Tokenizer
-
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as bad:  # tokenizers raises bare Exception
-        raise InputError(f"{path} is not a tokenizer: {first_line(bad)}") from None
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return tokenizer
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:

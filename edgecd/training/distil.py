@@ -36,7 +36,7 @@ from edgecd.training.account import Account
 from edgecd.training.calibration import parse_shares
 from edgecd.training.config import TrainConfig
 from edgecd.training.examples import Examples, choose_examples, write_examples
-from edgecd.training.folder import finished, forget_lost_steps, open_log, open_run
+from edgecd.training.folder import forget_lost_steps, open_log, open_run
 from edgecd.training.loop import Item, Outcome, Schedule, divergence, fit, fit_temperature
 from edgecd.training.record import (
     HeldOutMetrics,
@@ -91,14 +91,18 @@ def train(
         check_words(config.teacher, task.template)
         parse_shares(config.class_shares, len(task.labels))
     examples = choose_examples(task, config, reporter.say)
-    open_run(out, config, resume, force)
-    done = finished(out, reporter.say)
-    if done is not None:
-        return done
+    with open_run(out, config, reporter, resume, force, task.files) as done:
+        if done is not None:
+            return done
+        (out / "state").mkdir(exist_ok=True)
+        account = Account(out / "state" / "account.json", device, began)
+        return _train(Session(task, config, device, out, reporter, account), examples)
+
+
+def _train(session: Session, examples: Examples) -> dict[str, Any]:
+    """Score, train and merge in the session's run folder; returns its run.json."""
+    task, config, out, account = session.task, session.config, session.out, session.account
     write_examples(out, examples)
-    (out / "state").mkdir(exist_ok=True)
-    account = Account(out / "state" / "account.json", device, began)
-    session = Session(task, config, device, out, reporter, account)
     targets = score_all(session, examples) if config.method == "cd" else None
     trained = train_student(session, examples, targets)
     save_checkpoint(trained.model, trained.tokenizer, out / "checkpoint")

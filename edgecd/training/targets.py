@@ -160,6 +160,7 @@ def _ask_teacher(
                 folder,
                 SCORING_BATCH[device.type],
                 session.progress(f"teacher scores ({number + 1}/{count})"),
+                session.reporter.say,
             )
             values[places, number] = scores.log_probabilities
             marks.append(scores.fingerprint)

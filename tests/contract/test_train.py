@@ -178,7 +178,7 @@ def test_transfer_inputs_need_no_labels(world, tmp_path):
         del row["label"]
     held = [json.loads(line) for line in (world / "validation.jsonl").open()]
     for row in held:
-        del row["label"]
+        row["label"] = None
     tiny.write_jsonl(tmp_path / "train.jsonl", rows)
     tiny.write_jsonl(tmp_path / "validation.jsonl", held)
     (tmp_path / "task.toml").write_text(tiny.TASK)

@@ -86,8 +86,8 @@ def test_predict_reads_json_lines_and_answers_in_order(bundle):
     out, _ = edgecd("predict", bundle, "-", stdin=lines)
     answers = [json.loads(line) for line in out.splitlines()]
     assert [a["id"] for a in answers] == [row["id"] for row in rows]
-    _, error = edgecd("predict", bundle, "-", stdin=lines + "{oops\n", code=2)
-    assert "41" in error and "JSON" in error
+    out, error = edgecd("predict", bundle, "-", stdin=lines + "{oops\n", code=1)
+    assert "line 41: not valid JSON" in out and "1 of 41 lines have no answer" in error
 
 
 def test_bench_writes_a_report_and_goes_on_where_it_stopped(world, run, bundle):

@@ -17,7 +17,8 @@ from edgecd.bench.exchange import Spec
 from edgecd.bench.peers.registry import find, missing_reason
 from edgecd.bench.systems.base import Fields, Loaded, Metadata, SkippedError
 from edgecd.errors import EdgecdError, InputError, require
-from edgecd.files import new_folder, read_json, write_json
+from edgecd.files import read_json, write_json
+from edgecd.folders import new_folder
 from edgecd.formats.bundle import read_manifest
 from edgecd.formats.manifest import TOKENIZER
 from edgecd.tasks.encoding import Encoded, encode_prompt
@@ -127,7 +128,7 @@ def load_folder(name: str, folder: Path, bundle: Path, threads: int) -> Loaded:
         runtime = import_runtime(peer.path)
     except ImportError as bad:
         raise SkippedError(missing_reason(name) or _short(bad)) from None
-    from edgecd.runtime.predictor import load_tokenizer
+    from edgecd.formats.tokenizerfile import load_tokenizer
 
     imported = time.perf_counter()
     manifest = read_manifest(bundle)
