@@ -56,6 +56,7 @@ def export_language_model(
     import torch
 
     from edgecd.export.graph import refuse_too_large
+    from edgecd.lm.licences import stated_licence
     from edgecd.lm.models import load_language_model, pick_device
     from edgecd.lm.past import model_fingerprint
     from edgecd.lm.scorer import make_scorer
@@ -83,7 +84,11 @@ def export_language_model(
             template=context.facts.prompt,
             max_length=context.facts.max_length,
             pad_token_id=0,
-            made={"method": "language-model", "model": context.facts.model},
+            made={
+                "method": "language-model",
+                "model": context.facts.model,
+                "licences": {"model": stated_licence(model)},
+            },
             tokenizer=lm.text_tokenizer,
             after_context=True,
         )

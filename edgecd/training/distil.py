@@ -18,6 +18,7 @@ from edgecd.formats.run import RUN
 from edgecd.host.memory import rss_bytes
 from edgecd.lm.checkpoint import Checkpoint
 from edgecd.lm.fold import fold
+from edgecd.lm.licences import stated_licence
 from edgecd.lm.models import (
     check_words,
     pick_device,
@@ -104,6 +105,7 @@ def _train(session: Session, examples: Examples) -> dict[str, Any]:
     scoring, training = account.phase_cost("scoring"), account.phase_cost("training")
     record = StudentRecord(
         task=TaskRecord.of(task, trained.template),
+        licences=_licences(config),
         fingerprints=examples.fingerprints(targets.fingerprints if targets else ()),
         examples=examples.counts,
         metrics=trained.heldout.metrics,
@@ -123,6 +125,14 @@ def _train(session: Session, examples: Examples) -> dict[str, Any]:
     write_json(out / RUN, run)
     shutil.rmtree(out / "state", ignore_errors=True)
     return run
+
+
+def _licences(config: TrainConfig) -> dict[str, str | None]:
+    """What each model that was used states as its licence."""
+    used = {"student": config.student}
+    if config.method == "cd":
+        used["teacher"] = config.teacher
+    return {role: stated_licence(name) for role, name in used.items()}
 
 
 def train_student(session: Session, examples: Examples, targets: Targets | None) -> TrainedStudent:

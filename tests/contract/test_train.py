@@ -67,6 +67,7 @@ def test_every_method_and_adapter_learns(world, tmp_path, method, adapter):
     assert run["peak_rss_bytes"] > 1e8 and run["peak_gpu_bytes"] is None
     assert json.loads((tmp_path / "run" / "run.json").read_text()) == run
     assert ("agreement" in run["metrics"]) == (method == "cd")
+    assert ("teacher" in run["licences"]) == (method == "cd")
     assert (tmp_path / "run" / "adapter").exists() == (adapter == "lora")
     answers = run["answers"]
     assert np.sum(answers["confusions"]) == run["metrics"]["labelled"] == 40
