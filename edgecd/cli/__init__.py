@@ -17,6 +17,7 @@ from edgecd.cli import training  # noqa: F401
 from edgecd.cli import exporting  # noqa: F401
 from edgecd.cli import predicting  # noqa: F401
 from edgecd.cli import bundles  # noqa: F401
+from edgecd.cli import serving  # noqa: F401
 from edgecd.cli import measuring  # noqa: F401
 from edgecd.cli import contexts  # noqa: F401
 from edgecd.cli import about  # noqa: F401
@@ -24,6 +25,7 @@ from edgecd.cli import about  # noqa: F401
 # isort: on
 from edgecd.cli.options import INTERRUPTED, app
 from edgecd.errors import EdgecdError
+from edgecd.host.faults import system_fault
 
 __all__ = ["app", "main"]
 
@@ -43,6 +45,13 @@ def main() -> None:
     except KeyboardInterrupt:  # before or after the command itself
         typer.echo("interrupted", err=True)
         raise SystemExit(INTERRUPTED) from None
+    except BrokenPipeError:
+        raise SystemExit(0) from None
+    except Exception as error:
+        if (said := system_fault(error)) is None:
+            raise
+        typer.echo(f"error: {said}", err=True)
+        raise SystemExit(2) from None
 
 
 def _interrupt(number: int, frame: Any) -> None:

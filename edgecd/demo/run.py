@@ -7,7 +7,6 @@ is gone before the next.
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 import time
@@ -21,8 +20,9 @@ from edgecd.bench.systems.base import TORCH
 from edgecd.console import Console
 from edgecd.demo.model import demo_student, demo_teacher
 from edgecd.errors import EdgecdError
-from edgecd.files import refuse_existing
+from edgecd.folders import claim, forget_aside, refuse_existing, set_aside
 from edgecd.host.memory import peak_child_rss_bytes, peak_rss_bytes
+from edgecd.host.processes import own_code_only
 from edgecd.plotting.roles import TEACHER
 
 TRAIN = {
@@ -34,6 +34,7 @@ TRAIN = {
     "heldout": 150,
     "max-length": 128,
 }
+HOLDS = ("run", "bundle-int8", "bundle-fp32", "report")
 MAX_FLIPS = {"fp32": 0, "int8": 2}
 BENCH = {
     "task": "tickets",
@@ -59,8 +60,8 @@ def run_demo(out: Path, force: bool, quiet: bool, console: Console) -> dict[str,
     began = time.monotonic()
     refuse_existing(out, force)
     models = {"teacher": demo_teacher(console.say), "student": demo_student()}
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
+    set_aside(out)
+    claim(out, HOLDS, force)
     run, report = out / "run", out / "report"
     bundles = {precision: out / f"bundle-{precision}" for precision in ("int8", "fp32")}
     console.say("1/3 train: a teacher with demonstrations, a student without")
@@ -88,6 +89,7 @@ def run_demo(out: Path, force: bool, quiet: bool, console: Console) -> dict[str,
         f"report: {report / REPORT_PAGE}",
         f'try: edgecd predict {bundles["int8"]} "My new jacket broke, can I send it back?"',
     )
+    forget_aside(out)
     return {
         "run": str(run),
         "bundles": [str(bundle) for bundle in bundles.values()],
@@ -109,7 +111,7 @@ def _edgecd(
     for name, value in options.items():
         words += [f"--{name}", _absolute(value)]
     program = [sys.executable, "-m", "edgecd", *words]
-    done = subprocess.run(program, stdout=subprocess.PIPE, cwd=folder)
+    done = subprocess.run(program, stdout=subprocess.PIPE, cwd=folder, env=own_code_only())
     if done.returncode:
         error = EdgecdError(f"the demo stopped at: edgecd {' '.join(words)}")
         error.exit_code = done.returncode

@@ -26,12 +26,14 @@ from edgecd.export.graph import PROTOBUF_LIMIT_BYTES
 from edgecd.export.recipes import RECIPES
 from edgecd.export.stack import Linear, Stack
 from edgecd.export.tape import IR_VERSION
-from edgecd.files import new_folder, public, sha256_file, write_json, write_text
+from edgecd.files import public, sha256_file, write_json, write_text
+from edgecd.folders import new_folder
 from edgecd.formats.compressor import FACTS, CompressorFacts, facts_json
 from edgecd.formats.contract import HEAD, INPUTS, LABEL_IDS, PAST
 from edgecd.formats.manifest import MODEL, TOKENIZER
 from edgecd.formats.precision import PRECISIONS
 from edgecd.runtime.session import open_session
+from edgecd.tasks.control import without_control
 
 if TYPE_CHECKING:
     import onnx
@@ -81,9 +83,9 @@ def export_compressor(
         max_context=trained.config.max_context,
         precision=name,
     )
-    with new_folder(out, force) as part:
+    with new_folder(out, force, [run]) as part:
         onnx.save(graph, part / MODEL)
-        write_text(part / TOKENIZER, trained.lm.text_tokenizer.to_str())
+        write_text(part / TOKENIZER, without_control(trained.lm.text_tokenizer).to_str())
         feed = {INPUTS[0]: np.array([PROBE]), LABEL_IDS: np.array([3, 4])}
         found = open_session(part / MODEL).run([PAST], feed)[0]
         error = float(np.linalg.norm(found - expected) / np.linalg.norm(expected))

@@ -24,7 +24,7 @@ from edgecd.export.run_folder import RunFolder, load_run
 from edgecd.export.samples import record_samples
 from edgecd.export.selective import Selective, choose_threshold, measure
 from edgecd.export.source import Source, read_source
-from edgecd.files import refuse_existing
+from edgecd.folders import refuse_existing
 from edgecd.formats.bundle import write_bundle
 from edgecd.formats.context import Context
 from edgecd.formats.contract import HEAD, PAST
@@ -34,6 +34,7 @@ from edgecd.runtime.predictor import Predictor, softmax
 from edgecd.runtime.session import open_session, signature
 from edgecd.tasks.answerer import Fields, answered
 from edgecd.tasks.batching import BATCH_TOKENS
+from edgecd.tasks.control import without_control
 from edgecd.tasks.encoding import Encoded, constant_prefix
 from edgecd.tasks.prompts import PromptTemplate
 
@@ -91,7 +92,7 @@ def export_run(
     config = config or ExportConfig()
     precision = find_precision(config.goal.precision)
     need_export()
-    refuse_existing(out, force)
+    refuse_existing(out, force, [run])
     started = time.perf_counter()
     from edgecd.lm.checkpoint import Checkpoint
 
@@ -110,7 +111,9 @@ def export_run(
         parity.REFERENCE_ROWS,
         BATCH_TOKENS,
     )
-    reference = answered(answerer, seen.fields, partial(reporter.progress, "PyTorch checkpoint"))
+    reference = answered(
+        answerer.logits, seen.fields, partial(reporter.progress, "PyTorch checkpoint")
+    )
     trimmed: dict[str, Any] = {}
     if config.trim_vocab is not None:
         loaded, trimmed = _trim(model, loaded, config.trim_vocab, say)
@@ -146,7 +149,9 @@ def finish(
     was tried, when nothing passes.
     """
     source = sources.pop()  # so that nobody else keeps its weights
-    loaded, gate, reference = job.loaded, job.gate, job.reference
+    loaded = replace(job.loaded, tokenizer=without_control(job.loaded.tokenizer))
+    job = replace(job, loaded=loaded)
+    gate, reference = job.gate, job.reference
     precision = find_precision(config.goal.precision)
     # Beside the bundle, as temporary folders are memory on some machines.
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -250,6 +255,11 @@ class _Desk:
         return [{**feed, PAST: context.past, HEAD: context.head} for feed in feeds]
 
 
+def _answers(predictor: Predictor) -> Callable[[Sequence[Fields]], NDArray[np.float32]]:
+    """A graph's logits, whatever they are: the gate counts what is no number."""
+    return lambda inputs: predictor.run(predictor.encode(inputs))
+
+
 def _selective(
     config: ExportConfig, predictor: Predictor, gate: parity.HeldOut
 ) -> Selective | None:
@@ -284,7 +294,7 @@ def _exact_logits(
     """
     full = PRECISIONS[FP32]
     progress = partial(reporter.progress, "full precision")
-    logits = answered(desk.predictor(graph, FP32), gate.fields, progress)
+    logits = answered(_answers(desk.predictor(graph, FP32)), gate.fields, progress)
     seen = len(checkpoint)
     found = parity.compare(logits[:seen], checkpoint, gate.gold[:seen])
     if not parity.passes(found, full, max_flips_pct=100):
@@ -309,7 +319,7 @@ def _first_to_pass(
     for candidate in made:
         predictor = desk.predictor(candidate.graph, precision.name)
         progress = partial(reporter.progress, f"checking {candidate.treatment}")
-        found = parity.judge(predictor, gate, reference, max_flips_pct, progress)
+        found = parity.judge(_answers(predictor), gate, reference, max_flips_pct, progress)
         tried.append(parity.Trial(candidate.treatment, found, desk.path.stat().st_size))
         passed = parity.passes(found, precision, max_flips_pct)
         reporter.say(

@@ -17,12 +17,13 @@ from edgecd.export.config import ExportConfig
 from edgecd.export.convert import GRAPH_CHECK_EXAMPLES, Job, finish, need_export
 from edgecd.export.run_folder import RunFolder
 from edgecd.export.source import Source
-from edgecd.files import refuse_existing
+from edgecd.folders import refuse_existing
 from edgecd.formats.context import Context, read_context, refuse_other_model, write_context
 from edgecd.formats.manifest import CONTEXT
 from edgecd.formats.precision import find_precision
 from edgecd.tasks.demonstrations import calibration_inputs
-from edgecd.tasks.task import Task, read_split
+from edgecd.tasks.splits import read_split
+from edgecd.tasks.task import Task
 
 if TYPE_CHECKING:
     from edgecd.lm.models import LanguageModel
@@ -55,6 +56,7 @@ def export_language_model(
     import torch
 
     from edgecd.export.graph import refuse_too_large
+    from edgecd.lm.licences import stated_licence
     from edgecd.lm.models import load_language_model, pick_device
     from edgecd.lm.past import model_fingerprint
     from edgecd.lm.scorer import make_scorer
@@ -82,7 +84,11 @@ def export_language_model(
             template=context.facts.prompt,
             max_length=context.facts.max_length,
             pad_token_id=0,
-            made={"method": "language-model", "model": context.facts.model},
+            made={
+                "method": "language-model",
+                "model": context.facts.model,
+                "licences": {"model": stated_licence(model)},
+            },
             tokenizer=lm.text_tokenizer,
             after_context=True,
         )

@@ -11,7 +11,7 @@ from edgecd.contexts.methods import COMPRESSOR, writes
 from edgecd.errors import InputError, require
 from edgecd.files import public
 from edgecd.formats.run import RUN, read_run
-from edgecd.runtime.predictor import load_tokenizer
+from edgecd.formats.tokenizerfile import load_tokenizer
 from edgecd.tasks.prompts import PromptTemplate
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _HOW_MADE = (
     "teacher",
     "student",
+    "licences",
     "method",
     "adapter",
     "layers",

@@ -31,6 +31,8 @@ from tokenizers import Tokenizer
 
 from edgecd.errors import InputError
 from edgecd.export.pieces import Unigram, fallback, model_of, untrimmable
+from edgecd.tasks.control import as_text
+from edgecd.tasks.encoding import token_ids
 
 
 @dataclass(frozen=True)
@@ -47,20 +49,21 @@ def trim(tokenizer: Tokenizer, texts: Iterable[str], keep: Iterable[int] = ()) -
 
     `texts` are tokenized as they are, so give whole prompts: a word at a text's start and the
     same word inside it are different tokens. New ids have the order of the old ones. The
-    tokenizer itself is not changed.
+    tokenizer itself is not changed; the copy encodes texts as text (see `tasks.control`).
 
     Raises InputError when known text outside the corpus could become unknown: the tokenizer is
     neither a byte-level BPE, nor a BPE or Unigram with byte fallback, nor a WordPiece with a piece
-    for each of its characters; and when an id of `keep`, of the padding or of the post-processor is
-    no token.
+    for each of its characters; and when an id of `keep` or of the post-processor is no token.
     """
-    spec: dict[str, Any] = json.loads(tokenizer.to_str())
+    whole = as_text(Tokenizer.from_str(tokenizer.to_str()))
+    spec: dict[str, Any] = json.loads(whole.to_str())
     model = model_of(spec)
-    ids: dict[str, int] = tokenizer.get_vocab(with_added_tokens=True)
+    ids: dict[str, int] = whole.get_vocab(with_added_tokens=True)
     tokens = {number: token for token, number in ids.items()}
 
     wanted = fallback(model, spec)
-    wanted |= {tokens[number] for number in _used(tokenizer, texts)}
+    for text in texts:
+        wanted |= {tokens[number] for number in token_ids(whole, text, special=False)}
     wanted |= model.ways(wanted)
     unknown_id = model.unk_id if isinstance(model, Unigram) else None
     always = {*keep, *(int(box[key]) for box, key in _id_slots(spec))}
@@ -76,7 +79,7 @@ def trim(tokenizer: Tokenizer, texts: Iterable[str], keep: Iterable[int] = ()) -
     for box, key in _id_slots(spec):
         box[key] = new_id[box[key]]
     spec["model"].update(model.without(new_id))
-    trimmed = Tokenizer.from_str(json.dumps(spec))
+    trimmed = as_text(Tokenizer.from_str(json.dumps(spec)))
     # Ids of added tokens behind the model's vocabulary are given out anew on loading.
     if trimmed.get_vocab(with_added_tokens=True) != {tokens[old]: new_id[old] for old in kept}:
         raise InputError(
@@ -86,23 +89,10 @@ def trim(tokenizer: Tokenizer, texts: Iterable[str], keep: Iterable[int] = ()) -
     return Trimmed(trimmed, np.array(kept, dtype=np.int64))
 
 
-def _used(tokenizer: Tokenizer, texts: Iterable[str]) -> set[int]:
-    """The token ids of all texts, whole ones: the tokenizer's own truncation cuts nothing here."""
-    whole = Tokenizer.from_str(tokenizer.to_str())
-    whole.no_truncation()
-    whole.encode_special_tokens = tokenizer.encode_special_tokens
-    seen: set[int] = set()
-    for text in texts:
-        seen.update(whole.encode(text, add_special_tokens=False).ids)
-    return seen
-
-
 def _id_slots(spec: Mapping[str, Any]) -> Iterator[tuple[Any, Any]]:
     """Every place outside the model that holds a token id, as (container, key)."""
     for added in spec.get("added_tokens", ()):
         yield added, "id"
-    if padding := spec.get("padding"):
-        yield padding, "pad_id"
     yield from _processor_slots(spec.get("post_processor"))
 
 

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from edgecd.errors import CheckFailed, InputError
-from edgecd.files import new_folder, sha256_file, write_json, write_text
+from edgecd.files import sha256_file, write_json, write_text
+from edgecd.folders import new_folder
 from edgecd.formats.card import model_card
-from edgecd.formats.graphfile import refuse_external_data
+from edgecd.formats.graphfile import check_graph
 from edgecd.formats.manifest import (
     CONTEXT,
     LISTED,
@@ -67,7 +68,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def check_files(folder: Path, manifest: Manifest, names: Iterable[str] = LISTED) -> None:
-    """Compare files with the manifest, and refuse a graph that points to other files.
+    """Compare files with the manifest, and refuse a graph that no bundle has (see `graphfile`).
 
     Of `names`, those that the manifest lists are checked. Raises CheckFailed naming the file
     that is missing or differs, InputError for a link in place of a file.
@@ -92,7 +93,7 @@ def check_files(folder: Path, manifest: Manifest, names: Iterable[str] = LISTED)
                 "copy the bundle again"
             )
         if name == MODEL:
-            refuse_external_data(path)
+            check_graph(path)
 
 
 def write_bundle(
@@ -105,7 +106,7 @@ def write_bundle(
 ) -> Manifest:
     """Write a bundle folder atomically; returns the manifest with its files' hashes.
 
-    `model` and `context` are copied. An existing `out` is refused without `force`.
+    `model` and `context` are copied. An existing `out` is refused as by `new_folder`.
     """
     with new_folder(out, force) as part:
         shutil.copyfile(model, part / MODEL)

@@ -13,12 +13,15 @@ from numpy.typing import NDArray
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 from transformers.utils import logging
 
-from edgecd.errors import InputError
+from edgecd.errors import InputError, first_line
 from edgecd.formats.kinds import is_encoder
 from edgecd.formats.manifest import TOKENIZER
+from edgecd.formats.tokenizerfile import load_tokenizer
 from edgecd.lm.rows import ROWS, classifier_logits
+from edgecd.lm.weights import refuse_folder, refuse_lost
 from edgecd.tasks.answerer import Fields
 from edgecd.tasks.encoding import Encoded, encode_prompt
+from edgecd.tasks.metrics import finite
 from edgecd.tasks.prompts import PromptTemplate
 
 if TYPE_CHECKING:
@@ -50,8 +53,12 @@ class Checkpoint:
         return [encode_prompt(self.tokenizer, self.template, x, self.max_length) for x in inputs]
 
     def logits(self, inputs: Sequence[Fields]) -> NDArray[np.float32]:
-        """The classifier's logits, float32 [inputs, labels]; errors as from `encode`."""
-        return classifier_logits(self.model, self.encode(inputs), self.rows, self.tokens)
+        """The classifier's logits, float32 [inputs, labels].
+
+        Raises InputError as `encode`, and for what are no numbers.
+        """
+        logits = classifier_logits(self.model, self.encode(inputs), self.rows, self.tokens)
+        return finite(logits, "the student", "train again with a lower --lr")
 
 
 def load_checkpoint(
@@ -59,16 +66,23 @@ def load_checkpoint(
 ) -> PreTrainedModel:
     """The `*ForSequenceClassification` of a folder, in evaluation mode, on the processor.
 
-    Reads safetensors on this machine only. Raises InputError when it cannot be loaded.
+    Reads safetensors on this machine only. Raises InputError when it cannot be loaded, or its files
+    have not exactly the model's weights.
     """
     logging.disable_progress_bar()  # seconds; the caller reports progress
+    refuse_folder(str(folder), folder)
     try:
-        model: Any = AutoModelForSequenceClassification.from_pretrained(
-            folder, dtype=getattr(torch, dtype), local_files_only=True, use_safetensors=True
+        model, info = AutoModelForSequenceClassification.from_pretrained(
+            folder,
+            dtype=getattr(torch, dtype),
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
+            trust_remote_code=False,
         )
-    except (OSError, ValueError) as bad:
-        reason = str(bad).strip().splitlines()[0]
-        raise InputError(f"{folder} cannot be loaded: {reason}") from None
+    except Exception as bad:  # transformers and those below it have errors of their own
+        raise InputError(f"{folder} cannot be loaded: {first_line(bad)}") from None
+    refuse_lost(str(folder), info)
     loaded: PreTrainedModel = model.eval()
     return loaded
 
@@ -81,8 +95,6 @@ def open_checkpoint(
     An encoder reads the template's fields alone. Raises InputError as `load_checkpoint`, and for
     labels that are not the template's.
     """
-    from tokenizers import Tokenizer
-
     model = load_checkpoint(folder)
     names = model.config.id2label or {}
     labels = tuple(names.get(column) for column in range(model.config.num_labels))
@@ -94,5 +106,5 @@ def open_checkpoint(
     if is_encoder(model.config):
         template = template.without_pattern
     moved: Any = model
-    tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
+    tokenizer = load_tokenizer(folder / TOKENIZER)
     return Checkpoint(moved.to(device), tokenizer, template, max_length)

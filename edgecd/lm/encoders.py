@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import AutoModelForSequenceClassification, PreTrainedModel
+from transformers import AutoModelForSequenceClassification
 
 from edgecd.errors import InputError
 from edgecd.formats.kinds import ENCODERS, is_encoder
 from edgecd.lm.models import LanguageModel, ModelFiles, Unsupported
-
-# What a checkpoint without a head for these labels may lack; anything else is a broken file.
-_HEADS = ("classifier", "pre_classifier", "pooler", "head", "score")
 
 
 def takes_types(config: Any) -> bool:
@@ -51,6 +49,22 @@ def refuse_other_kinds(name: str, config: Any) -> None:
             f"choose a decoder (OPT, GPT-2, Llama, Qwen, Gemma ...) or an encoder "
             f"({', '.join(ENCODERS)})"
         )
+    if what := _no_graph(config):
+        raise Unsupported(
+            f"{name} ({known[0]}) {what}, which cannot be written as a graph for a device, so it "
+            "can be no student: choose a dense decoder (OPT, GPT-2, Llama, Qwen, Gemma ...)"
+        )
+
+
+def _no_graph(config: Any) -> str:
+    """What of a decoder has no way to a graph, by its configuration; empty where nothing has."""
+    said = config.get_text_config().to_dict()
+    if said.get("num_experts_per_tok"):
+        return "is a mixture of experts"
+    layers = [*(said.get("layer_types") or ()), *(said.get("layers_block_type") or ())]
+    if any(key.startswith("mamba_") for key in said) or "linear_attention" in layers:
+        return "has layers that are no attention"
+    return ""
 
 
 def load_encoder(files: ModelFiles, labels: Sequence[str], seed: int) -> LanguageModel:
@@ -58,43 +72,26 @@ def load_encoder(files: ModelFiles, labels: Sequence[str], seed: int) -> Languag
 
     What the checkpoint has of a head is kept where it fits; the rest is drawn with `seed`. The
     pooling is the class's own, so that `pipeline("text-classification")` gives the same logits.
-    Raises InputError when weights are missing that belong to the encoder itself.
+    Raises InputError when weights are missing, or left over, that belong to the encoder itself.
     """
     names = {
         "id2label": dict(enumerate(labels)),
         "label2id": {label: number for number, label in enumerate(labels)},
     }
     torch.manual_seed(seed)
-    kind = _Classifiers(names)
-    loaded = files.load(kind)
-    lost = [name for name in kind.missing if not _belongs_to_head(name)]
-    if lost:
-        raise InputError(
-            f"{files.name}: its files lack weights of the encoder ({', '.join(lost[:3])}"
-            f"{' ...' if len(lost) > 3 else ''}): get the whole model again"
-        )
-    return loaded
+    return files.load(_Classifiers(names), without_head=True)
 
 
+@dataclass(frozen=True)
 class _Classifiers:
-    """The auto class with the labels in its options; it notes which weights were not there."""
+    """The auto class with the labels in its options."""
 
-    def __init__(self, names: dict[str, Any]) -> None:
-        self.names = names
-        self.missing: list[str] = []
+    names: Mapping[str, Any]
 
-    def from_pretrained(self, source: str, **options: Any) -> PreTrainedModel:
-        model, info = AutoModelForSequenceClassification.from_pretrained(
+    def from_pretrained(self, source: str, **options: Any) -> Any:
+        return AutoModelForSequenceClassification.from_pretrained(
             source,
-            output_loading_info=True,
             ignore_mismatched_sizes=True,  # a head for other labels is replaced
             **self.names,
             **options,
         )
-        self.missing = sorted(info["missing_keys"])
-        found: PreTrainedModel = model
-        return found
-
-
-def _belongs_to_head(name: str) -> bool:
-    return any(part in _HEADS for part in name.split("."))

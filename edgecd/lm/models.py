@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +11,30 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+)
 
-from edgecd.errors import InputError
-from edgecd.files import fingerprint, sha256_file
+from edgecd.errors import EdgecdError, InputError, first_line
 from edgecd.formats.kinds import is_encoder
+from edgecd.host.hashes import file_hash
 from edgecd.host.hub import resolve_model
 from edgecd.host.machine import fast_dtype, instruction_sets
+from edgecd.lm.weights import (
+    conversion,
+    folder_identity,
+    nothing,
+    of_head,
+    refuse_adapter,
+    refuse_code,
+    refuse_folder,
+    refuse_lost,
+)
+from edgecd.tasks.control import as_text, still_as_text
 from edgecd.tasks.encoding import label_token_ids
 from edgecd.tasks.prompts import PromptTemplate
 
@@ -43,8 +60,8 @@ class LanguageModel:
 
     @property
     def text_tokenizer(self) -> Any:
-        """The plain `tokenizers.Tokenizer`, with no padding or truncation of its own."""
-        return _plain(self.tokenizer)
+        """The plain `tokenizers.Tokenizer`, which encodes texts as text (see `tasks.control`)."""
+        return still_as_text(self.tokenizer.backend_tokenizer)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -71,21 +88,32 @@ class ModelFiles:
 
     @property
     def text_tokenizer(self) -> Any:
-        """The plain `tokenizers.Tokenizer`, with no padding or truncation of its own."""
-        return _plain(self.tokenizer)
+        """The plain `tokenizers.Tokenizer`, which encodes texts as text (see `tasks.control`)."""
+        return still_as_text(self.tokenizer.backend_tokenizer)
 
-    def load(self, kind: Any = AutoModelForCausalLM) -> LanguageModel:
+    def load(self, kind: Any = AutoModelForCausalLM, without_head: bool = False) -> LanguageModel:
         """The model itself, of an auto class; InputError when it is not of that kind.
 
-        Unsupported, by its architecture, for an encoder that is asked for as a language model.
+        Its files have every weight and no other, but for those of a head where it is loaded
+        `without_head`: InputError names the others. Unsupported, by its architecture, for an
+        encoder that is asked for as a language model.
         """
         if kind is AutoModelForCausalLM:
             _refuse_encoder(self.name)
         source, options = _source(self.name)
         if options:
             options |= _plain_gguf()
+        else:
+            options = {"use_safetensors": True}
         with _friendly(self.name):
-            model = kind.from_pretrained(source, dtype=self.dtype, **options)
+            model, info = kind.from_pretrained(
+                source,
+                dtype=self.dtype,
+                output_loading_info=True,
+                trust_remote_code=False,
+                **options,
+            )
+        refuse_lost(self.name, info, of_head(model) if without_head else nothing)
         if hasattr(model.config, "quantization_config"):  # unpacked above: nothing is quantized
             del model.config.quantization_config
         model = model.to(self.dtype).to(self.device).eval()
@@ -129,9 +157,10 @@ def load_fast_tokenizer(name: str) -> Any:
     """The fast tokenizer of a model; InputError when there is none."""
     source, options = _source(name)
     with _friendly(name):
-        tokenizer = AutoTokenizer.from_pretrained(source, **options)
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **options)
     if not getattr(tokenizer, "is_fast", False):
         raise InputError(f"{name} has no fast tokenizer (tokenizer.json), which devices need")
+    as_text(tokenizer.backend_tokenizer)
     return tokenizer
 
 
@@ -147,7 +176,7 @@ def load_model_config(name: str) -> Any:
     """
     source, options = _source(name)
     with _friendly(name):
-        return AutoConfig.from_pretrained(source, **options)
+        return AutoConfig.from_pretrained(source, trust_remote_code=False, **options)
 
 
 def label_head(model: PreTrainedModel, token_ids: Sequence[int]) -> torch.Tensor:
@@ -164,11 +193,28 @@ def label_head(model: PreTrainedModel, token_ids: Sequence[int]) -> torch.Tensor
     folded = rows @ hidden
     tolerance = 1e-4 if model.dtype == torch.float32 else 5e-2
     if not torch.allclose(own, folded, rtol=tolerance, atol=tolerance * float(own.abs().max() + 1)):
-        raise InputError(
-            f"{type(model).__name__}: its output head is more than a matrix (bias, scaling or "
-            "soft cap), so its labels cannot be folded into a classifier exactly"
-        )
+        raise InputError(_odd_head(type(model).__name__))
     return rows
+
+
+def check_head(name: str, config: Any) -> None:
+    """Raise InputError where the configuration tells that `label_head` will; loads no weights."""
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    scaled = ("final_logit_softcapping", "logit_scale", "logits_scaling", "logits_soft_cap")
+    said = {key: getattr(config.get_text_config(), key, None) for key in scaled}
+    head = model.get_output_embeddings()
+    odd = [f"{key} = {value:g}" for key, value in said.items() if value not in (None, 1)]
+    odd += ["a bias"] if getattr(head, "bias", None) is not None else []
+    if odd:
+        raise InputError(f"{name}: {_odd_head(type(model).__name__)} (it has {', '.join(odd)})")
+
+
+def _odd_head(kind: str) -> str:
+    return (
+        f"the output head of {kind} is more than a matrix (bias, scaling or soft cap), so its "
+        "labels cannot be folded into a classifier exactly"
+    )
 
 
 def check_context_fits(lm: LanguageModel, context: int, max_length: int) -> None:
@@ -189,13 +235,6 @@ def _refuse_encoder(name: str) -> None:
         )
 
 
-def _plain(tokenizer: Any) -> Any:
-    backend = tokenizer.backend_tokenizer
-    backend.no_padding()
-    backend.no_truncation()
-    return backend
-
-
 def _source(name: str) -> tuple[str, dict[str, Any]]:
     path = Path(name).expanduser()
     if path.suffix == ".gguf":
@@ -205,10 +244,24 @@ def _source(name: str) -> tuple[str, dict[str, Any]]:
     if path.is_dir():
         if not (path / "config.json").is_file():
             raise InputError(f"{name}: not a model folder (it has no config.json)")
+        refuse_folder(name, path)
         return str(path), {}
     if name.count("/") > 1 or name.startswith((".", "/", "~")):
         raise InputError(f"{name}: no such folder")
-    return resolve_model(name), {}
+    found = resolve_model(name)
+    if Path(found).is_dir():  # what was fetched earlier, where the hub cannot be reached
+        refuse_folder(name, Path(found))
+    else:
+        _refuse_of_hub(found)
+    return found, {}
+
+
+@functools.cache  # the files of a name of the hub are the same for a whole run
+def _refuse_of_hub(name: str) -> None:
+    with _friendly(name):
+        said, _ = PretrainedConfig.get_config_dict(name)
+    refuse_code(name, said)
+    refuse_adapter(name, name)
 
 
 def _plain_gguf() -> dict[str, Any]:
@@ -221,32 +274,25 @@ def _plain_gguf() -> dict[str, Any]:
 def _friendly(name: str) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError, KeyError, ImportError) as bad:
-        reason = str(bad).strip().splitlines()[0] if str(bad).strip() else type(bad).__name__
-        raise InputError(f"cannot load {name} as a causal language model: {reason}") from bad
+    except EdgecdError:
+        raise
+    except Exception as bad:  # transformers and those below it have errors of their own
+        if "use_safetensors=True" in str(bad):
+            raise InputError(
+                f"{name} has no safetensors on the hub, and pickles can run code when they are "
+                f"read: convert it where you trust it, once, with {conversion(name)}"
+            ) from None
+        raise InputError(f"cannot load {name}: {first_line(bad)}") from bad
 
 
 def _identity(name: str) -> str:
-    """A fingerprint of the weights: cheap (names, sizes, config), enough to notice a swap."""
-    path = Path(name).expanduser()
-    if path.is_file():
-        return sha256_file(path)[:16]
-    if path.is_dir():
-        files = sorted(p for p in path.iterdir() if p.suffix in (".safetensors", ".json"))
-        return fingerprint(
-            [(p.name, p.stat().st_size) for p in files],
-            sha256_file(path / "config.json"),
-            [_head(p) for p in files if p.suffix == ".safetensors"],
-        )[:16]
-    return str(getattr(load_model_config(name), "_commit_hash", None) or name)
-
-
-def _head(path: Path, size: int = 1 << 22) -> str:
-    """Hash of parts spread over a large file."""
-    digest = hashlib.sha256()
-    total = path.stat().st_size
-    with path.open("rb") as stream:
-        for eighth in range(8):
-            stream.seek(total * eighth // 8)
-            digest.update(stream.read(size // 8))
-    return digest.hexdigest()
+    """A fingerprint of every byte that the model is loaded from."""
+    source, options = _source(name)
+    if options:
+        return file_hash(Path(source) / options["gguf_file"])[:16]
+    if Path(name).expanduser().is_dir():
+        return folder_identity(Path(source))
+    # A commit of the hub is a hash over all of its files; a snapshot's folder has its name
+    if Path(source).is_dir():
+        return Path(source).name
+    return str(load_model_config(name)._commit_hash or name)

@@ -74,7 +74,8 @@ def open_encoder(
     name: str, template: PromptTemplate, max_length: int, provider: str
 ) -> TextEncoder:
     """A sentence encoder as it comes, without any head; InputError as `encoder_files`."""
-    return text_encoder(encoder_files(name, provider).load(AutoModel), template, max_length)
+    lm = encoder_files(name, provider).load(AutoModel, without_head=True)
+    return text_encoder(lm, template, max_length)
 
 
 @torch.inference_mode()

@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecd.errors import InputError
+from edgecd.errors import InputError, first_line
 from edgecd.formats.bundle import check_files, read_manifest
 from edgecd.formats.context import Context, read_context, refuse_other_model
 from edgecd.formats.contract import HEAD, LOGITS, PAST
 from edgecd.formats.manifest import CONTEXT, LOADED, MODEL, TOKENIZER, Manifest
 from edgecd.formats.precision import PRECISIONS
-from edgecd.runtime.session import check_signature, first_line, graph_inputs, open_session
+from edgecd.formats.tokenizerfile import load_tokenizer
+from edgecd.runtime.session import check_signature, graph_inputs, open_session
 from edgecd.tasks.batching import batches
 from edgecd.tasks.encoding import Encoded, encode_prompt
+from edgecd.tasks.metrics import finite, shaped
 from edgecd.tasks.prompts import value_of
 
 if TYPE_CHECKING:
@@ -112,6 +114,10 @@ class Predictor:
         """The same loaded language model for another task; takes no time."""
         return Predictor(self.manifest, self.tokenizer, self.session, context)
 
+    def with_threshold(self, threshold: float) -> Predictor:
+        """The same with another threshold, from 0 to 1; takes no time."""
+        return Predictor(self.manifest, self.tokenizer, self.session, self.context, threshold)
+
     @property
     def labels(self) -> tuple[str, ...]:
         """The labels, in the order of the logits' columns."""
@@ -129,7 +135,7 @@ class Predictor:
         encoded = self.encode(inputs)
         threshold = self.manifest.threshold or 0.0
         predictions = []
-        for one, row in zip(encoded, softmax(self.run(encoded)), strict=True):
+        for one, row in zip(encoded, softmax(self._numbers(encoded)), strict=True):
             unsure = bool(row.max() < threshold)
             label = None if unsure else self.labels[int(row.argmax())]
             shares = dict(zip(self.labels, row.tolist(), strict=True))
@@ -139,9 +145,10 @@ class Predictor:
     def logits(self, inputs: Sequence[Input]) -> NDArray[np.float32]:
         """Scores of the labels, not normalised, float32 [inputs, labels].
 
-        Raises InputError as `encode` does, and when the graph cannot be run.
+        Raises InputError as `encode` does, when the graph cannot be run, and when it gives what are
+        no numbers.
         """
-        return self.run(self.encode(inputs))
+        return self._numbers(self.encode(inputs))
 
     def fields(self, item: Input) -> dict[str, str]:
         """The template's fields of one input.
@@ -189,7 +196,8 @@ class Predictor:
     def run(self, encoded: Sequence[Encoded]) -> NDArray[np.float32]:
         """Scores of encoded prompts, float32 [prompts, labels]; batched by similar length.
 
-        Those after a calibrated context are without each label's usual head start.
+        Those after a calibrated context are without each label's usual head start. They may be no
+        numbers, where the graph is wrong. Raises InputError for other shapes.
 
         An answer does not depend on what else is in the list, but for fp32's rounding.
         """
@@ -205,8 +213,13 @@ class Predictor:
                 (scores,) = self.session.run([LOGITS], {**feed, **self._constants})
             except Exception as bad:  # onnxruntime's own exceptions share no base class
                 raise InputError(f"onnxruntime cannot run the graph: {first_line(bad)}") from None
-            logits[places] = scores
+            logits[places] = shaped(scores, len(places), len(self.labels), "the bundle's graph")
         return logits - self._calibration if self._calibration.size else logits
+
+    def _numbers(self, encoded: Sequence[Encoded]) -> NDArray[np.float32]:
+        return finite(
+            self.run(encoded), "the bundle's graph", "export the run again, or with --fp32"
+        )
 
     def _check(self, ids: list[int]) -> None:
         """InputError unless a prompt begins as the graph takes for granted, and goes on."""
@@ -244,19 +257,6 @@ def _for_context(manifest: Manifest, context: Context) -> Manifest:
         template=facts.template,
         max_length=facts.max_length,
     )
-
-
-def load_tokenizer(path: Path) -> Tokenizer:
-    """A `tokenizer.json`, without truncation or padding of its own."""
-    from tokenizers import Tokenizer
-
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as bad:  # tokenizers raises bare Exception
-        raise InputError(f"{path} is not a tokenizer: {first_line(bad)}") from None
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return tokenizer
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgecd.errors import CheckFailed, InputError, require
+from edgecd.errors import CheckFailed, InputError, first_line, require
 from edgecd.formats.contract import HEAD, INPUTS, LOGITS, PAST, SEGMENTS
 from edgecd.formats.manifest import Manifest, TensorSpec
 from edgecd.host.machine import instruction_sets, int8_saturates
@@ -108,11 +108,6 @@ def check_signature(session: InferenceSession, manifest: Manifest) -> None:
             f"the graph's logits are {outputs[LOGITS]}: they must be float32, "
             f"one column for each of the {len(manifest.labels)} labels"
         )
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's text, for a message to people."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:400]
 
 
 def _specs(tensors: Any) -> dict[str, TensorSpec]:

@@ -85,7 +85,8 @@ def _prompt(cell: Cell, config: TrainConfig, folder: Path) -> CellResult:
     from edgecd.lm.models import find_model, pick_device, pick_dtype
     from edgecd.lm.scorer import DeferredScorer
     from edgecd.tasks.demonstrations import calibration_inputs, draw_demonstrations
-    from edgecd.tasks.task import load_task, read_split
+    from edgecd.tasks.splits import read_split
+    from edgecd.tasks.task import load_task
     from edgecd.training.account import Account
 
     task = load_task(config.task, config.pattern)

@@ -11,6 +11,7 @@ from typing import IO, Any
 from edgecd.console import Reporter
 from edgecd.errors import InputError, MissingExtra
 from edgecd.files import public, read_json, write_json, write_text
+from edgecd.folders import claim
 from edgecd.formats.record import from_json, to_json
 from edgecd.host.lock import locked
 from edgecd.host.machine import describe_machine, usable_cores
@@ -37,6 +38,8 @@ from edgecd.tasks.evaluation import evaluation_sets
 from edgecd.tasks.task import load_task
 
 SWEEP, TABLE, FAILURE = "sweep.json", "table.md", "failure.json"
+# All that a sweep writes into its folder.
+HOLDS = ("cells", "scores", "figures", SWEEP, TABLE)
 CELL_MODULE = "edgecd.sweep.cell"
 LEFTOVERS = ("checkpoint", "adapter", "state")
 
@@ -58,9 +61,8 @@ def run_sweep(
     cells = expand(suite)
     task = load_task(suite.task, suite.train.get("pattern"))
     evaluation_sets(task, [load_task(name) for name in suite.ood], suite.split, suite.limit)
-    if out.exists() and not (out / "cells").is_dir() and any(out.iterdir()):
-        raise InputError(f"{out} exists and is not a sweep: choose another folder for --out")
-    (out / "cells").mkdir(parents=True, exist_ok=True)
+    claim(out, HOLDS, force)
+    (out / "cells").mkdir(exist_ok=True)
     with locked(out, "sweep") as lock:
         _check_changes(cells, out, force)
         machine = describe_machine()

@@ -39,11 +39,13 @@ class Answerer(Protocol):
 
 
 def answered(
-    answerer: Answerer, inputs: Sequence[Fields], progress: Progress
+    ask: Callable[[Sequence[Fields]], NDArray[np.float32]],
+    inputs: Sequence[Fields],
+    progress: Progress,
 ) -> NDArray[np.float32]:
-    """The logits of one input or more, [inputs, labels], a part at a time, each reported."""
+    """What `ask` gives of one input or more, [inputs, labels], a part at a time, each reported."""
     parts = []
     for start in range(0, len(inputs), PART):
-        parts.append(answerer.logits(inputs[start : start + PART]))
+        parts.append(ask(inputs[start : start + PART]))
         progress(min(start + PART, len(inputs)), len(inputs))
     return np.concatenate(parts)

@@ -1,7 +1,8 @@
 """Text to token ids: one function for teacher, student and device, so that they cannot differ.
 
 Works on a `tokenizers.Tokenizer` alone. Transformers' fast tokenizers carry one inside
-(`backend_tokenizer`), which is also what `tokenizer.json` of a bundle is saved from.
+(`backend_tokenizer`), which is also what `tokenizer.json` of a bundle is saved from. Whatever a
+text holds, it is encoded as text (see `control`).
 """
 
 from __future__ import annotations
@@ -9,13 +10,18 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from edgecd.errors import InputError
+from edgecd.errors import InputError, native_failure
+from edgecd.tasks.control import control_tokens, still_as_text
 from edgecd.tasks.prompts import SEPARATOR, PromptTemplate, parse, value_of
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+
+# Of a field, so many characters are tokenized for each token that fits, and this many at least:
+# far more than tokens have, so that what is behind them could not have fitted.
+CHARACTERS_PER_TOKEN, CHARACTERS = 32, 8_192
 
 
 @dataclass(frozen=True)
@@ -32,7 +38,7 @@ class Encoded:
 
 def token_ids(tokenizer: Tokenizer, text: str, special: bool) -> list[int]:
     """Token ids of `text`; `special` adds what the tokenizer puts in front (OPT's `</s>`)."""
-    ids: list[int] = tokenizer.encode(text, add_special_tokens=special).ids
+    ids: list[int] = _encoding(tokenizer, text, special=special).ids
     return ids
 
 
@@ -45,7 +51,8 @@ def encode_prompt(
 ) -> Encoded:
     """Encode one input in the template's form, shortening its longest fields until it fits.
 
-    Fields are cut at their ends. `after_context` is for a query that continues demonstrations: it
+    Fields are cut at their ends, and those of more than `most_characters` before they are encoded.
+    `after_context` is for a query that continues demonstrations: it
     starts with their separator and has no start token. The pattern itself is never cut: the label's
     word must still follow its tail. Raises InputError when a field is missing, or when what stands
     around the fields is over `max_length` tokens.
@@ -58,13 +65,13 @@ def encode_prompt(
         text = before + template.render(values)
         return Encoded(token_ids(tokenizer, text, special=not after_context), False)
 
+    most = most_characters(max_length)
+    whole = {name: value_of(fields, name) for name in template.fields}
+    fields = {name: text[:most] for name, text in whole.items()}
     found = encode(fields)
     if len(found.ids) <= max_length:
-        return found
-    spans = {
-        name: tokenizer.encode(value_of(fields, name), add_special_tokens=False).offsets
-        for name in template.fields
-    }
+        return found if fields == whole else replace(found, shortened=True)
+    spans = {name: _encoding(tokenizer, fields[name]).offsets for name in template.fields}
     lengths = [len(spans[name]) for name in template.fields]
     level = _level(lengths, max_length - (len(found.ids) - sum(lengths)))
     while level >= 0:
@@ -85,12 +92,25 @@ def encode_prompt(
 
 
 def _segments(tokenizer: Tokenizer, template: PromptTemplate, fields: Mapping[str, str]) -> Encoded:
-    """What an encoder reads, with its own special tokens, which no text can hold."""
-    if not tokenizer.encode_special_tokens:
-        tokenizer.encode_special_tokens = True  # "[SEP]" in a user's text is text
+    """What an encoder reads, with its own special tokens."""
     first, second = template.segments(fields)
-    found = tokenizer.encode(first) if second is None else tokenizer.encode(first, second)
+    found = _encoding(tokenizer, first, second, special=True)
     return Encoded(found.ids, False, found.type_ids)
+
+
+def _encoding(
+    tokenizer: Tokenizer, text: str, pair: str | None = None, special: bool = False
+) -> Any:
+    """What the tokenizer makes of a text, or of a pair; InputError where it fails."""
+    try:
+        return still_as_text(tokenizer).encode(text, pair, add_special_tokens=special)
+    except BaseException as bad:
+        raise native_failure(bad, "the tokenizer cannot encode a text") from None
+
+
+def most_characters(tokens: int) -> int:
+    """How many characters of one text are looked at where so many tokens are taken."""
+    return max(CHARACTERS, CHARACTERS_PER_TOKEN * tokens)
 
 
 def demonstration_ids(tokenizer: Tokenizer, texts: Sequence[str], limit: int) -> list[int]:
@@ -98,6 +118,7 @@ def demonstration_ids(tokenizer: Tokenizer, texts: Sequence[str], limit: int) ->
 
     The first ones first; a single one that is too long is cut. Empty when there are none.
     """
+    texts = [text[: most_characters(limit)] for text in texts]
     count = len(texts)
     while count:
         ids = token_ids(tokenizer, SEPARATOR.join(texts[:count]), special=True)
@@ -156,10 +177,11 @@ def label_token_ids(
 
     Checked where it matters, behind the template's tail: `" True"` and `"True"` are different
     tokens. Raises InputError, showing the tokens, when a word is split, merges with the tail,
-    or shares its token with another label.
+    or shares its token with another label, and for a control token in template or word.
     """
     before = token_ids(tokenizer, "x" + template.tail, special=False)
     tokens: dict[str, int] = {}
+    _refuse_control(tokenizer, template, model_name)
     for label, word in template.verbalizer.items():
         after = token_ids(tokenizer, "x" + template.tail + word, special=False)
         if after[: len(before)] != before or len(after) != len(before) + 1:
@@ -178,3 +200,13 @@ def label_token_ids(
                 f"for {model_name}: choose another word for one of them"
             )
     return tokens
+
+
+def _refuse_control(tokenizer: Tokenizer, template: PromptTemplate, model_name: str) -> None:
+    said = (template.text, *template.verbalizer.values())
+    for token in control_tokens(tokenizer).values():
+        if len(token) > 1 and any(token in text for text in said):
+            raise InputError(
+                f"the template or a label's word has {token!r}, a control token of {model_name}: "
+                "prompts are encoded as plain text, so it would not be read as one; take it out"
+            )

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecd.errors import InputError
-from edgecd.tasks.task import Task, read_split
+from edgecd.tasks.splits import read_split
+from edgecd.tasks.task import Task
 
 _EVALUATION_SPLITS = ("validation", "test", "ood")
 

@@ -16,6 +16,25 @@ ECE_BINS = 15
 RESAMPLES = 2_000
 
 
+def shaped(scores: Any, rows: int, labels: int, who: str) -> NDArray[np.float32]:
+    """Scores as they must be, float32 [rows, labels]; else InputError, naming `who` gave them."""
+    if not isinstance(scores, np.ndarray) or scores.dtype != np.float32:
+        raise InputError(f"{who} gives {type(scores).__name__} instead of scores in float32")
+    if scores.shape != (rows, labels):
+        raise InputError(
+            f"{who} gives scores of the shape {list(scores.shape)} for {rows} inputs and {labels} "
+            "labels"
+        )
+    return scores
+
+
+def finite(scores: NDArray[np.float32], who: str, cure: str) -> NDArray[np.float32]:
+    """The same scores, of any shape; InputError where one is no number (NaN, or infinite)."""
+    if not np.isfinite(scores).all():
+        raise InputError(f"{who} gives scores that are no numbers, so there is no label: {cure}")
+    return scores
+
+
 def accuracy(predicted: ArrayLike, expected: ArrayLike) -> float:
     """Share of answers that are right; InputError when empty or of different lengths."""
     ours, theirs = _pair(predicted, expected)

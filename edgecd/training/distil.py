@@ -18,6 +18,7 @@ from edgecd.formats.run import RUN
 from edgecd.host.memory import rss_bytes
 from edgecd.lm.checkpoint import Checkpoint
 from edgecd.lm.fold import fold
+from edgecd.lm.licences import stated_licence
 from edgecd.lm.models import (
     check_words,
     pick_device,
@@ -31,7 +32,7 @@ from edgecd.training.account import Account
 from edgecd.training.calibration import parse_shares
 from edgecd.training.config import TrainConfig
 from edgecd.training.examples import Examples, choose_examples, write_examples
-from edgecd.training.folder import finished, forget_lost_steps, open_log, open_run
+from edgecd.training.folder import forget_lost_steps, open_log, open_run
 from edgecd.training.heldout import HeldOut, evaluate, untrained_accuracy
 from edgecd.training.loop import Item, Outcome, Schedule, fit, fit_temperature
 from edgecd.training.record import (
@@ -86,20 +87,25 @@ def train(
         check_words(config.teacher, task.template)
         parse_shares(config.class_shares, len(task.labels))
     examples = choose_examples(task, config, reporter.say)
-    open_run(out, config, resume, force)
-    done = finished(out, reporter.say)
-    if done is not None:
-        return done
+    with open_run(out, config, reporter, resume, force, task.files) as done:
+        if done is not None:
+            return done
+        (out / "state").mkdir(exist_ok=True)
+        account = Account(out / "state" / "account.json", device, began)
+        return _train(Session(task, config, device, out, reporter, account), examples)
+
+
+def _train(session: Session, examples: Examples) -> dict[str, Any]:
+    """Score, train and merge in the session's run folder; returns its run.json."""
+    task, config, out, account = session.task, session.config, session.out, session.account
     write_examples(out, examples)
-    (out / "state").mkdir(exist_ok=True)
-    account = Account(out / "state" / "account.json", device, began)
-    session = Session(task, config, device, out, reporter, account)
     targets = score_all(session, examples) if config.method == "cd" else None
     trained = train_student(session, examples, targets)
     save_checkpoint(trained.model, trained.tokenizer, out / "checkpoint")
     scoring, training = account.phase_cost("scoring"), account.phase_cost("training")
     record = StudentRecord(
         task=TaskRecord.of(task, trained.template),
+        licences=_licences(config),
         fingerprints=examples.fingerprints(targets.fingerprints if targets else ()),
         examples=examples.counts,
         metrics=trained.heldout.metrics,
@@ -114,11 +120,19 @@ def train(
         peaks=account.highest(),
     )
     for warning in record.answers.warnings:
-        reporter.say(f"warning: {warning}")
+        session.reporter.say(f"warning: {warning}")
     run = run_json(config, record)
     write_json(out / RUN, run)
     shutil.rmtree(out / "state", ignore_errors=True)
     return run
+
+
+def _licences(config: TrainConfig) -> dict[str, str | None]:
+    """What each model that was used states as its licence."""
+    used = {"student": config.student}
+    if config.method == "cd":
+        used["teacher"] = config.teacher
+    return {role: stated_licence(name) for role, name in used.items()}
 
 
 def train_student(session: Session, examples: Examples, targets: Targets | None) -> TrainedStudent:

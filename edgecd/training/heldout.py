@@ -37,7 +37,7 @@ def untrained_accuracy(
     known = [example for example in heldout if example.label is not None][:UNTRAINED_EXAMPLES]
     if not known:
         return None
-    logits = answered(answerer, [example.fields for example in known], progress)
+    logits = answered(answerer.logits, [example.fields for example in known], progress)
     truth = [answerer.labels.index(str(example.label)) for example in known]
     return metrics.accuracy(logits.argmax(-1), truth), len(known)
 
@@ -53,7 +53,7 @@ def evaluate(
 
     `labelled` are the examples that the teacher was shown.
     """
-    logits = answered(answerer, [example.fields for example in heldout], progress)
+    logits = answered(answerer.logits, [example.fields for example in heldout], progress)
     known = [place for place, example in enumerate(heldout) if example.label is not None]
     truth = [answerer.labels.index(str(heldout[place].label)) for place in known]
     names = answerer.labels

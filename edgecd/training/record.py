@@ -148,9 +148,10 @@ class StudentMemory:
 
 @dataclass(frozen=True)
 class StudentRecord:
-    """What the training of a student came to."""
+    """What the training of a student came to; `licences` are those that its models state."""
 
     task: TaskRecord
+    licences: Mapping[str, str | None]
     fingerprints: Fingerprints
     examples: Counts
     metrics: HeldOutMetrics

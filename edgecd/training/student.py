@@ -24,11 +24,13 @@ from edgecd.lm.fold import fold, start_tokens
 from edgecd.lm.models import (
     LanguageModel,
     Unsupported,
+    check_head,
     check_words,
     find_model,
     load_fast_tokenizer,
     load_model_config,
 )
+from edgecd.tasks.control import as_text
 from edgecd.tasks.encoding import added_tokens, token_ids
 from edgecd.tasks.prompts import PromptTemplate
 from edgecd.training.config import TrainConfig, settled
@@ -64,6 +66,7 @@ def check_student(config: TrainConfig, template: PromptTemplate) -> TrainConfig:
             raise Unsupported(f"--head vocabulary: {name} is an encoder, and predicts no words")
         return settled(config, int(known.hidden_size))
     check_words(name, template)
+    check_head(name, known)
     if config.adapter == "bitfit":
         with torch.device("meta"):
             _biases(AutoModelForCausalLM.from_config(known))
@@ -205,12 +208,12 @@ def save_checkpoint(model: PreTrainedModel, tokenizer: Any, folder: Path) -> Non
     """Save a merged classifier as an ordinary Hugging Face folder (safetensors)."""
     model.save_pretrained(folder, safe_serialization=True)
     _name_rope_theta(folder / "config.json")
-    tokenizer.backend_tokenizer.no_padding()
-    tokenizer.backend_tokenizer.no_truncation()
+    as_text(tokenizer.backend_tokenizer)
     # Many tokenizers also offer token types, which few models take.
     types = ["token_type_ids"] if takes_types(model.config) else []
     tokenizer.model_input_names = ["input_ids", *types, "attention_mask"]
     tokenizer.init_kwargs["model_input_names"] = tokenizer.model_input_names  # what is saved
+    tokenizer.split_special_tokens = tokenizer.init_kwargs["split_special_tokens"] = True
     tokenizer.save_pretrained(folder)
 
 

@@ -165,6 +165,7 @@ def _ask_teacher(
                 folder,
                 SCORING_BATCH[device.type],
                 partial(_report, progress, before, total),
+                session.reporter.say,
             )
             before += len(places)
             values[places, number] = scores.log_probabilities

@@ -40,7 +40,8 @@ from edgecd.tasks.demonstrations import (  # noqa: E402
     read_labelled,
     write_demonstrations,
 )
-from edgecd.tasks.task import Task, load_task, read_split  # noqa: E402
+from edgecd.tasks.splits import read_split  # noqa: E402
+from edgecd.tasks.task import Task, load_task  # noqa: E402
 from tests import tiny  # noqa: E402
 from tests.tiny_encoders import (  # noqa: E402
     TYPED,

@@ -67,6 +67,7 @@ def test_every_method_and_adapter_learns(world, tmp_path, method, adapter):
     assert run["peak_rss_bytes"] > 1e8 and run["peak_gpu_bytes"] is None
     assert json.loads((tmp_path / "run" / "run.json").read_text()) == run
     assert ("agreement" in run["metrics"]) == (method == "cd")
+    assert ("teacher" in run["licences"]) == (method == "cd")
     assert (tmp_path / "run" / "adapter").exists() == (adapter == "lora")
     answers = run["answers"]
     assert np.sum(answers["confusions"]) == run["metrics"]["labelled"] == 40
@@ -183,7 +184,7 @@ def test_transfer_inputs_need_no_labels(world, tmp_path):
         del row["label"]
     held = [json.loads(line) for line in (world / "validation.jsonl").open()]
     for row in held:
-        del row["label"]
+        row["label"] = None
     tiny.write_jsonl(tmp_path / "train.jsonl", rows)
     tiny.write_jsonl(tmp_path / "validation.jsonl", held)
     (tmp_path / "task.toml").write_text(tiny.TASK)

@@ -25,6 +25,7 @@ from tokenizers import (
 
 from edgecd.errors import InputError
 from edgecd.export.vocabulary import Trimmed, trim
+from edgecd.tasks.control import as_text
 from tests.tiny import byte_level_bpe
 
 LEARNED = [
@@ -137,7 +138,7 @@ def trimmed_by_corpus(kind: str) -> Trimmed:
 
 def check_same(tokenizer: Tokenizer, trimmed: Trimmed, text: str) -> None:
     """Same tokens; and old ids are the new ids looked up in `kept`, as the embedding will be."""
-    before, after = tokenizer.encode(text), trimmed.tokenizer.encode(text)
+    before, after = as_text(tokenizer).encode(text), trimmed.tokenizer.encode(text)
     assert after.tokens == before.tokens
     assert trimmed.kept[after.ids].tolist() == before.ids
 
@@ -146,7 +147,8 @@ def check_fallback(tokenizer: Tokenizer, trimmed: Trimmed, text: str) -> None:
     """Nothing is unknown or lost: the text that comes back is the untrimmed tokenizer's."""
     ids = trimmed.tokenizer.encode(text).ids
     assert all(0 <= number < len(trimmed.kept) for number in ids)
-    assert trimmed.tokenizer.decode(ids) == tokenizer.decode(tokenizer.encode(text).ids)
+    expected = as_text(tokenizer).encode(text).ids
+    assert trimmed.tokenizer.decode(ids) == tokenizer.decode(expected)
     assert "<unk>" not in trimmed.tokenizer.encode(text).tokens
 
 
@@ -287,8 +289,8 @@ def test_special_tokens_of_a_pair_follow() -> None:
 @every_kind
 def test_added_tokens_and_the_start_token_survive(kind: str) -> None:
     trimmed = trimmed_by_corpus(kind)
-    start, *rest = trimmed.tokenizer.encode("the <pad> cat").tokens
-    assert start == "<s>" and "<pad>" in rest
+    assert trimmed.tokenizer.encode("the cat").tokens[0] == "<s>"
+    assert trimmed.tokenizer.token_to_id("<pad>") is not None
     assert trimmed.tokenizer.decode(trimmed.tokenizer.encode("cat").ids) == "cat"  # not special
 
 
@@ -319,17 +321,15 @@ def test_inserted_ids_of_pair_processors_follow(made: Any) -> None:
     assert trimmed.tokenizer.token_to_id("Ġriver") is not None  # kept although no text has it
 
 
-def test_padding_follows_and_truncation_hides_no_token() -> None:
+def test_padding_goes_and_truncation_hides_no_token() -> None:
     tokenizer = byte_level()
     tokenizer.add_special_tokens(["<late>"])
     late = tokenizer.token_to_id("<late>")
     tokenizer.enable_padding(pad_id=late, pad_token="<late>", length=12)
     tokenizer.enable_truncation(2)
     trimmed = trim(tokenizer, ["cats sat on the bridge"])
-    padded = trimmed.tokenizer.encode("cats").ids
-    assert len(padded) == 12 and trimmed.kept[padded[-1]] == late
-    for each in (tokenizer, trimmed.tokenizer):
-        each.no_truncation()
+    assert late in trimmed.kept
+    assert len(trimmed.tokenizer.encode("cats").ids) < 12
     check_same(tokenizer, trimmed, "cats sat on the bridge")
 
 

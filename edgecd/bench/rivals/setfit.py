@@ -107,6 +107,7 @@ def _tuned(package: ModuleType, examples: Any, lesson: Lesson) -> Any:
         Normalize(),
     ]
     body = SentenceTransformer(modules=modules)
+    body.tokenizer.split_special_tokens = True  # "[SEP]" in a text is text
     head = LogisticRegression(max_iter=2000)
     model = package.SetFitModel(model_body=body, model_head=head)
     with tempfile.TemporaryDirectory() as work:

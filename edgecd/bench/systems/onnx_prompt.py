@@ -105,7 +105,7 @@ def load(spec: Spec) -> Loaded:
     started = time.perf_counter()
     import onnxruntime
 
-    from edgecd.runtime.predictor import load_tokenizer
+    from edgecd.formats.tokenizerfile import load_tokenizer
     from edgecd.runtime.session import open_session
 
     imported = time.perf_counter()

@@ -17,7 +17,8 @@ from edgecd.bench.exchange import Spec
 from edgecd.bench.peers.registry import find, missing_reason
 from edgecd.bench.systems.base import Fields, Loaded, Metadata, SkippedError
 from edgecd.errors import EdgecdError, InputError, require
-from edgecd.files import new_folder, read_json, write_json
+from edgecd.files import read_json, write_json
+from edgecd.folders import new_folder
 from edgecd.formats.bundle import read_manifest
 from edgecd.formats.manifest import TOKENIZER
 from edgecd.tasks.encoding import Encoded, encode_prompt
@@ -97,9 +98,11 @@ class PeerAnswerer:
         """Scores of the labels, float32 [inputs, labels]; InputError as `encode`."""
         import numpy as np
 
+        from edgecd.tasks.metrics import shaped
+
         scores = np.zeros((len(inputs), len(self.labels)), np.float32)
         for row, one in zip(scores, self.encode(inputs), strict=True):
-            row[:] = self.run(one)
+            row[:] = shaped(self.run(one)[None], 1, len(self.labels), "the peer")
         return scores
 
 
@@ -127,7 +130,7 @@ def load_folder(name: str, folder: Path, bundle: Path, threads: int) -> Loaded:
         runtime = import_runtime(peer.path)
     except ImportError as bad:
         raise SkippedError(missing_reason(name) or _short(bad)) from None
-    from edgecd.runtime.predictor import load_tokenizer
+    from edgecd.formats.tokenizerfile import load_tokenizer
 
     imported = time.perf_counter()
     manifest = read_manifest(bundle)

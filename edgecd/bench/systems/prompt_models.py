@@ -40,7 +40,8 @@ from edgecd.export.graph import refuse_too_large, replace_past, write_graph
 from edgecd.export.recipes import RECIPES, Candidate
 from edgecd.export.source import Source
 from edgecd.export.stack import with_pasts
-from edgecd.files import new_folder, write_text
+from edgecd.files import write_text
+from edgecd.folders import whole_folder
 from edgecd.formats.contract import INPUTS, LOGITS
 from edgecd.formats.manifest import MODEL, TOKENIZER
 from edgecd.formats.precision import Precision, find_precision
@@ -266,7 +267,7 @@ def _passes(
     onnx.save(candidate.graph, path)
     answerer = _GraphAnswerer(open_session(path), work, context)
     limit = _limit_pct(work)
-    found = parity.judge(answerer, work.gate, work.reference[context], limit)
+    found = parity.judge(answerer.logits, work.gate, work.reference[context], limit)
     tried.append(parity.Trial(candidate.treatment, found, path.stat().st_size))
     return parity.passes(found, work.precision, limit)
 
@@ -296,7 +297,7 @@ def _write(
         candidate.treatment,
         _parity(work, tried),
     )
-    with new_folder(folder, force=True) as part:
+    with whole_folder(folder) as part:
         onnx.save(candidate.graph, part / MODEL)
         write_text(part / TOKENIZER, work.tokenizer.to_str())
         write_prompt_file(part / PROMPT, described)
