@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from edgecd.bench.systems.choose import (
     list_systems,
 )
 from edgecd.bench.systems.given import Bundle, GivenContext, Models, bundle_of_run, known_models
+from edgecd.console import SILENT, Reporter
 from edgecd.errors import InputError
 from edgecd.files import fingerprint, read_json
 from edgecd.formats.bundle import read_manifest
@@ -49,7 +50,7 @@ def bench(
     config: BenchConfig,
     out: Path,
     force: bool = False,
-    progress: Callable[[str], None] = lambda line: None,
+    reporter: Reporter = SILENT,
 ) -> Report:
     """Measure bundles and the prompts they replace; write the report to OUT and return it.
 
@@ -95,7 +96,7 @@ def bench(
     described = {name: one for name, one in to_json(machine).items() if name != "ram_bytes"}
     marks = {name: fingerprint(to_json(spec), described) for name, spec in specs.items()}
     ledger = open_ledger(out, marks, force)
-    work = Work(systems, specs, ledger, out / MODELS, config.rounds, progress)
+    work = Work(systems, specs, ledger, out / MODELS, config.rounds, reporter)
     convert(work)
     measured, left_out = measure_all(work)
     notes = [

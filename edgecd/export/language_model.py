@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgecd.console import SILENT, Reporter
 from edgecd.errors import InputError
 from edgecd.export import parity
 from edgecd.export.config import ExportConfig
 from edgecd.export.convert import GRAPH_CHECK_EXAMPLES, Job, finish, need_export
-from edgecd.export.recipes import Say
 from edgecd.export.run_folder import RunFolder
 from edgecd.export.source import Source
 from edgecd.folders import refuse_existing
@@ -39,7 +38,7 @@ def export_language_model(
     out: Path,
     config: ExportConfig | None = None,
     force: bool = False,
-    say: Callable[[str], None] = lambda line: None,
+    reporter: Reporter = SILENT,
     max_length: int = 256,
 ) -> dict[str, Any]:
     """Export a language model, frozen as it is, as a bundle at `out`; returns what was done.
@@ -96,12 +95,12 @@ def export_language_model(
         measured, gate = parity.split(_heldout(task))
         exact = find_precision(config.goal.precision).is_quantized
         seen = gate.first(GRAPH_CHECK_EXAMPLES) if exact else gate
-        say(f"PyTorch on {len(seen.fields)} held-out examples after the context")
+        reporter.say(f"PyTorch on {len(seen.fields)} held-out examples after the context")
         reference = _reference(scorer, context, seen)
         job = Job(loaded, measured, gate, reference, exact, {}, context, context_file)
-        sources = [_source(scorer, say)]
+        sources = [_source(scorer, reporter)]
         del scorer, lm
-        return finish(job, sources, out, config, force, say, started)
+        return finish(job, sources, out, config, force, reporter, started)
 
 
 def _zero_shot(lm: LanguageModel, task: Task, max_length: int) -> Context:
@@ -122,12 +121,12 @@ def _zero_shot(lm: LanguageModel, task: Task, max_length: int) -> Context:
     return calibrated(context, scorer, inputs)
 
 
-def _source(scorer: Scorer, say: Say) -> Source:
+def _source(scorer: Scorer, reporter: Reporter) -> Source:
     from edgecd.export.families import read_stack
     from edgecd.export.graph import write_graph
     from edgecd.lm.fold import fold
 
-    say(f"writing the fused graph of {scorer.lm.model.config.model_type}")
+    reporter.say(f"writing the fused graph of {scorer.lm.model.config.model_type}")
     stack = read_stack(fold(scorer.lm, scorer.template))
     return Source(write_graph(stack, is_open=True), "fused", (), stack, is_open=True)
 

@@ -59,9 +59,9 @@ def _value(text: str, start: int) -> tuple[Any, int]:
     except json.JSONDecodeError as bad:
         raise InputError(f"not valid JSON ({bad})") from None
     except RecursionError:
-        raise InputError("JSON that is nested too deeply") from None
+        raise InputError("not valid JSON here: nested too deeply") from None
     except ValueError:
-        raise InputError("a number of thousands of digits") from None
+        raise InputError("not valid JSON here: a number of thousands of digits") from None
     if isinstance(value, _Repeated):
         raise InputError(f"the key {shown(value.key)} is there twice: remove all but one")
     return value, end

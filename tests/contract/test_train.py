@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from edgecd.console import Reporter
 from edgecd.errors import InputError
 from edgecd.tasks.task import load_task
 from edgecd.training.config import TrainConfig
 from edgecd.training.distil import train
-from edgecd.training.run import Reporter
 from tests import tiny
 
 SILENT = Reporter(lambda line: None, lambda what, done, total: None)
@@ -69,6 +69,12 @@ def test_every_method_and_adapter_learns(world, tmp_path, method, adapter):
     assert ("agreement" in run["metrics"]) == (method == "cd")
     assert ("teacher" in run["licences"]) == (method == "cd")
     assert (tmp_path / "run" / "adapter").exists() == (adapter == "lora")
+    answers = run["answers"]
+    assert np.sum(answers["confusions"]) == run["metrics"]["labelled"] == 40
+    assert sum(one["answered"] for one in answers["labels"].values()) == 40
+    assert [one["shown"] for one in answers["labels"].values()] == [2, 2]
+    assert run["metrics"]["untrained_examples"] == 40
+    assert 0.5 <= run["metrics"]["majority_accuracy"] < 1
 
 
 def test_student_moves_to_its_teacher(world, tmp_path):

@@ -126,8 +126,11 @@ def test_a_list_of_objects_is_read_with_the_line_of_each(tmp_path, indent):
         ('[{"a": 1}\n{"a": 2}]', r"json:1: after this object the list neither goes on"),
         ('[{"a": 1}] []', "something follows the list"),
         ('[{"a": 1}', r"json:1: after this object the list neither"),
-        ('[{"a": ' + "9" * 5000 + "}]", r"json:1: a number of thousands of digits"),
-        ("[" * 100_000, r"json:1: JSON that is nested too deeply"),
+        (
+            '[{"a": ' + "9" * 5000 + "}]",
+            r"json:1: not valid JSON here: a number of thousands of digits",
+        ),
+        ("[" * 100_000, r"json:1: not valid JSON here: nested too deeply"),
     ],
     ids=["object", "empty", "number", "comma", "more", "end", "digits", "depth"],
 )
