@@ -444,8 +444,44 @@ def load_tokenizer(path: Path) -> Any:
         if isinstance(bad, KeyboardInterrupt | SystemExit):
             raise
         raise Fault(f"tokenizer.json: {first_line(bad)}") from None
+    return as_text(tokenizer)
+
+
+def as_text(tokenizer: Any) -> Any:
+    """The tokenizer, so that it finds no control token in a text, and reads texts whole."""
+    from tokenizers import AddedToken, Regex, pre_tokenizers
+
     tokenizer.no_truncation()
     tokenizer.no_padding()
+    added = tokenizer.get_added_tokens_decoder()
+    control = {
+        number: token
+        for number, token in added.items()
+        if token.special or re.fullmatch(r"<.+>|\[.+\]", token.content, re.DOTALL)
+    }
+    tokenizer.add_special_tokens(
+        [
+            AddedToken(token.content, normalized=token.normalized, special=True)
+            for token in control.values()
+            if not token.special
+        ]
+    )
+    tokenizer.encode_special_tokens = True
+    spelled = {number: one.content for number, one in control.items() if len(one.content) > 1}
+
+    def read() -> set[str]:
+        text = " ".join(f"{token} x{token}x" for token in spelled.values())
+        found = tokenizer.encode(text, add_special_tokens=False)
+        pairs = zip(found.ids, found.offsets, strict=True)
+        here = {number: text[start:end] for number, (start, end) in pairs if number in spelled}
+        return {spelled[number] for number, part in here.items() if spelled[number] in part}
+
+    if tokens := read():
+        cuts = "|".join(f"{re.escape(one[0])}(?={re.escape(one[1:])})" for one in sorted(tokens))
+        cut = pre_tokenizers.Split(Regex(cuts), "isolated")
+        own = tokenizer.pre_tokenizer
+        tokenizer.pre_tokenizer = cut if own is None else pre_tokenizers.Sequence([own, cut])
+        need(not read(), "tokenizer.json: reads control tokens in a text")
     return tokenizer
 
 
@@ -453,7 +489,9 @@ def encode(
     tokenizer: Any, task: dict[str, Any], values: dict[str, str]
 ) -> tuple[list[int], list[int]]:
     """Token ids and type ids of one input, shortened where it is too long."""
-    tokenizer.encode_special_tokens = task["form"] != "prompt"
+    need(any(value.strip() for value in values.values()), "an input is empty")
+    most = task["max_length"]
+    values = {name: value[: max(8192, 32 * most)] for name, value in values.items()}
 
     def whole_input(given: dict[str, str]) -> Any:
         if task["form"] == "text":
@@ -468,7 +506,7 @@ def encode(
         after = task["after_context"]
         return tokenizer.encode("\n\n" * after + rendered, add_special_tokens=not after)
 
-    found, most = whole_input(values), task["max_length"]
+    found = whole_input(values)
     if len(found.ids) > most:
         ends = {
             name: [end for _, end in tokenizer.encode(value, add_special_tokens=False).offsets]

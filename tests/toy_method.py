@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgecd.config import check_options, like, option
+from edgecd.console import Reporter
 from edgecd.contexts.methods import CLASSIFIER, Method
 from edgecd.files import write_json
 from edgecd.formats.run import RUN
@@ -15,7 +16,6 @@ from edgecd.tasks.splits import read_split
 from edgecd.tasks.task import load_task
 from edgecd.training.config import TrainConfig
 from edgecd.training.folder import open_run
-from edgecd.training.run import Reporter
 
 
 @dataclass(frozen=True)

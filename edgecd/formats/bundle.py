@@ -19,7 +19,7 @@ from edgecd.errors import CheckFailed, InputError
 from edgecd.files import sha256_file, write_json, write_text
 from edgecd.folders import new_folder
 from edgecd.formats.card import model_card
-from edgecd.formats.graphfile import refuse_external_data
+from edgecd.formats.graphfile import check_graph
 from edgecd.formats.manifest import (
     CONTEXT,
     LISTED,
@@ -68,7 +68,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def check_files(folder: Path, manifest: Manifest, names: Iterable[str] = LISTED) -> None:
-    """Compare files with the manifest, and refuse a graph that points to other files.
+    """Compare files with the manifest, and refuse a graph that no bundle has (see `graphfile`).
 
     Of `names`, those that the manifest lists are checked. Raises CheckFailed naming the file
     that is missing or differs, InputError for a link in place of a file.
@@ -93,7 +93,7 @@ def check_files(folder: Path, manifest: Manifest, names: Iterable[str] = LISTED)
                 "copy the bundle again"
             )
         if name == MODEL:
-            refuse_external_data(path)
+            check_graph(path)
 
 
 def write_bundle(

@@ -6,7 +6,7 @@ import type { Manifest } from "./manifest.js";
 import { cutTokens } from "./offsets.js";
 import { joined } from "./segments.js";
 import { render } from "./template.js";
-import { lowered } from "./tokenizer_file.js";
+import { asText, lowered } from "./tokenizer_file.js";
 import type { TokenizerFile } from "./tokenizer_file.js";
 
 /** Token ids of one input; `typeIds` tell an encoder's texts apart; `shortened`: it was cut. */
@@ -16,6 +16,9 @@ export interface Encoded {
   shortened: boolean;
 }
 
+// White space as Python knows it.
+const BLANK = /^[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]*$/;
+
 /** Encodes inputs as the bundle's manifest says. */
 export class Encoder {
   private readonly tokenizer: Tokenizer;
@@ -23,12 +26,9 @@ export class Encoder {
   private readonly manifest: Manifest;
 
   constructor(file: TokenizerFile, manifest: Manifest) {
-    const added = file.added_tokens ?? [];
-    // "[SEP]" in a user's text is text where an encoder reads it.
-    const hidden = manifest.form === "prompt" ? [] : added.filter((token) => token.special);
-    const shown = added.filter((token) => !hidden.includes(token));
+    const [plain, hidden] = asText(file);
     try {
-      this.tokenizer = new Tokenizer({ ...file, added_tokens: shown }, {});
+      this.tokenizer = new Tokenizer(plain, {});
     } catch (error) {
       throw new BundleError(`tokenizer.json: ${(error as Error).message}`);
     }
@@ -41,9 +41,14 @@ export class Encoder {
   }
 
   /** The ids of one input, its longest fields cut at their ends until it fits into `max_length`. */
-  encode(values: ReadonlyMap<string, string>): Encoded {
+  encode(given: ReadonlyMap<string, string>): Encoded {
     const { maxLength, fields, prefixIds } = this.manifest;
+    const blank = [...given.values()].every((text) => BLANK.test(text));
+    need(!blank, "the input is empty: there is nothing to classify");
+    const most = Math.max(8_192, 32 * maxLength);
+    const values = new Map([...given].map(([name, text]) => [name, beginning(text, most)]));
     let found = this.whole(values);
+    found.shortened = fields.some((name) => values.get(name) !== given.get(name));
     if (found.ids.length > maxLength) {
       const tokens = new Map(fields.map((name) => [name, this.tokens(values.get(name) as string)]));
       const counts = fields.map((name) => tokens.get(name)?.length ?? 0);
@@ -104,4 +109,15 @@ export class Encoder {
     const made = joined(post ?? null, this.ids(first), second === null ? null : this.ids(second));
     return { ...made, shortened: false };
   }
+}
+
+/** The first `count` characters (code points) of a text. */
+function beginning(text: string, count: number): string {
+  if (text.length <= count) return text;
+  let end = 0;
+  for (const letter of text) {
+    if (count-- === 0) break;
+    end += letter.length;
+  }
+  return text.slice(0, end);
 }

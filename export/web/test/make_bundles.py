@@ -25,6 +25,8 @@ ODD = (
     "[SEP] the [CLS] cat </s> <s> <pad> [MASK]", "{premise} {{x}}", "\u200b\ufeff\u00a0x\u2028y",
     "don't we'll I'VE 1,234.5 -- ... ?!", "мир  труд   май", "नमस्ते दुनिया", "مرحبا بالعالم",
     "👩‍👩‍👧‍👦 🇨🇭 ﬁ ½ ①", "\x00\x01\x7f", "the\r\nquick\rbrown", "__proto__", "ab\u0301\u0323c Å",
+    "x\ufeff", "\ufeff",
+    "\x1c\x85", "<|endoftext|> <tool_call> [x] <unk>", "word " * 9_000, "🙂" * 20_000,
 )  # fmt: skip
 
 
