@@ -22,6 +22,8 @@ MODELS, METHOD, TRAINING, CONTEXTS, MACHINE = GROUPS = (
     "Machine",
 )
 
+PROJECT = "edgecd.toml"  # in the working directory: what its commands are asked by default
+
 Config = TypeVar("Config")
 
 
@@ -96,10 +98,16 @@ def check_options(config: Any) -> None:
             within(field.name, one, said.low, said.high)
 
 
-def load_config(path: Path | None, flags: Mapping[str, Any], kind: Callable[..., Config]) -> Config:
+def load_config(
+    path: Path | None,
+    flags: Mapping[str, Any],
+    kind: Callable[..., Config],
+    project: Mapping[str, Any] = types.MappingProxyType({}),
+) -> Config:
     """Defaults, overridden by the TOML file, overridden by the flags that are not None.
 
-    `kind` is a dataclass of options. A relative path in the file is taken from the file's folder
+    `kind` is a dataclass of options, and `project` holds some of them that PROJECT says, which
+    win over the defaults alone. A relative path in the file is taken from the file's folder
     when it exists there. Raises InputError for a missing file, bad TOML, an unknown key, a wrong
     type, a flag that is none of this kind's options, or one that is missing.
     """
@@ -107,11 +115,12 @@ def load_config(path: Path | None, flags: Mapping[str, Any], kind: Callable[...,
 
     fields = {field.name: field for field in dataclasses.fields(typing.cast(Any, kind))}
     hints = typing.get_type_hints(kind)
-    values: dict[str, Any] = {}
+    check_keys(project, set(fields), PROJECT)
+    values = {key: _typed(key, value, hints[key], PROJECT) for key, value in project.items()}
     if path is not None:
-        values = read_toml(path)
-        check_keys(values, set(fields), str(path))
-        for key, value in values.items():
+        there = read_toml(path)
+        check_keys(there, set(fields), str(path))
+        for key, value in there.items():
             values[key] = _typed(key, value, hints[key], str(path))
             if option_of(fields[key]).path or Path in _parts(hints[key]):
                 values[key] = _beside(path.parent, values[key])

@@ -14,11 +14,14 @@ from typing import Any
 
 from edgecd.bench.exchange import Evaluation, Result, Skipped, Timing, read_result
 from edgecd.errors import InputError
-from edgecd.files import read_json, refuse_existing, write_json
+from edgecd.files import read_json, write_json
+from edgecd.folders import claim
 from edgecd.formats.record import to_json
 from edgecd.host.processes import ending, last_words, run_module
 
 SYSTEMS = "systems"
+# All that a benchmark writes into its folder.
+HOLDS = (SYSTEMS, "models", "figures", "report.json", "report.md", "report.html")
 EVALUATION = "evaluation"
 WORKER, PROMPT_MODELS = "edgecd.bench.worker", "edgecd.bench.systems.prompt_models"
 RIVAL = "edgecd.bench.systems.rival"
@@ -84,11 +87,10 @@ class Ledger:
 def open_ledger(out: Path, marks: Mapping[str, str], force: bool) -> Ledger:
     """The results in OUT/systems; InputError for an OUT of something else, unless `force`."""
     folder = out / SYSTEMS
+    claim(out, HOLDS, force)
     if force:
         shutil.rmtree(folder, ignore_errors=True)
-    elif not folder.is_dir():
-        refuse_existing(out, force)
-    folder.mkdir(parents=True, exist_ok=True)  # from now on OUT is a benchmark's
+    folder.mkdir(parents=True, exist_ok=True)
     ledger = Ledger(folder, marks)
     ledger.check()
     return ledger

@@ -1,99 +1,16 @@
-"""The commands about bundles: `export`, `predict`, `inspect` and `verify`."""
+"""The commands that look at a bundle: `inspect` and `verify`."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from edgecd.cli.options import Force, Json, Quiet, app, named_fields, print_result
+from edgecd.cli.options import Json, app, print_result
 from edgecd.cli.requests import command
 from edgecd.contexts.config import AttentionConfig
 from edgecd.errors import InputError
-from edgecd.export.config import ExportConfig
-from edgecd.runtime.config import PredictConfig
-
-
-@command(ExportConfig)
-def export(
-    request: ExportConfig,
-    run: Annotated[
-        Path, typer.Argument(help="A run folder that train wrote, or a language model.")
-    ],
-    out: Annotated[Path, typer.Option(help="The bundle folder to write.")],
-    force: Force = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Write a run, or a frozen language model, as an ONNX bundle, checked on held-out examples."""
-    from edgecd.errors import require
-
-    of_language_model = request.of_language_model
-    require("torch", "train")
-    require("onnx", "export")
-    from edgecd.console import Console
-    from edgecd.export.convert import export_run
-    from edgecd.export.run_folder import is_distiller
-
-    with Console(quiet) as console:
-        if of_language_model:
-            from edgecd.export.language_model import export_language_model
-            from edgecd.tasks.task import load_task
-
-            task = load_task(str(request.task))
-            result = export_language_model(str(run), task, out, request, force, console.say)
-        elif is_distiller(run):
-            from edgecd.export.compressor import export_compressor
-
-            result = export_compressor(run, out, request, force, console.say)
-        else:
-            result = export_run(run, out, request, force, console.say)
-    kind = "compressor" if "compressor" in result else "bundle"
-    print_result(as_json, result, lambda: console.show(f"{kind}: {out}"))
-
-
-@command(PredictConfig)
-def predict(
-    request: PredictConfig,
-    bundle: Annotated[Path, typer.Argument(help="A bundle folder.")],
-    text: Annotated[str | None, typer.Argument(help="The input, or - for JSONL on stdin.")] = None,
-    field: Annotated[
-        list[str] | None, typer.Option(help="name=value, once for each field of the template.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Label one input, or JSON lines from stdin with '-'."""
-    from edgecd.runtime.predictor import Predictor
-    from edgecd.runtime.stream import predict_stream
-
-    if (text is None) == (not field):
-        raise InputError("give a TEXT, or --field name=value for each field, or - for stdin")
-    predictor = Predictor.load(
-        bundle, request.provider, request.threads, request.context, request.threshold
-    )
-    if text == "-":
-        for line in predict_stream(predictor, sys.stdin):
-            typer.echo(line)
-        return
-    given: str | dict[str, str] = text if text is not None else named_fields(field or [])
-    prediction = predictor.predict(given)
-    result = {
-        "label": prediction.label,
-        "unsure": prediction.unsure,
-        "probabilities": dict(prediction.probabilities),
-        "shortened": prediction.shortened,
-    }
-
-    def show() -> None:
-        best = sorted(prediction.probabilities.items(), key=lambda pair: -pair[1])
-        typer.echo(prediction.label or "unsure")
-        typer.echo("  ".join(f"{name} {share:.3f}" for name, share in best), err=True)
-        if prediction.shortened:
-            typer.echo("note: the input was too long; its longest field was shortened", err=True)
-
-    print_result(as_json, result, show)
 
 
 @command(AttentionConfig)

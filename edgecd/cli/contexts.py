@@ -22,13 +22,15 @@ def compress(
 ) -> None:
     """Turn a task's demonstrations into a context file, for a bundle of its language model."""
     from edgecd.console import Console
-    from edgecd.errors import require
-    from edgecd.files import refuse_existing
+    from edgecd.errors import InputError, require
     from edgecd.formats.compressor import is_compressor
     from edgecd.formats.context import describe_context, write_context
     from edgecd.tasks.task import load_task
 
-    refuse_existing(out, force)
+    if out.exists():
+        if not force:
+            raise InputError(f"{out} already exists: choose another file, or pass --force")
+        describe_context(out)  # only a context is replaced
     began = time.monotonic()
     if request.distiller is not None and is_compressor(request.distiller):
         from edgecd.runtime.compress import compress_here

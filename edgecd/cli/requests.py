@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+import typer.core
 
+from edgecd.cli.asked import CHOOSER, Asked
 from edgecd.cli.options import app, names, numbers
-from edgecd.config import GROUPS, Option, flag, load_config, one_of, option_of
+from edgecd.config import GROUPS, Option, flag, option_of
 from edgecd.errors import InputError
 
 ConfigFile = Annotated[Path | None, typer.Option(help="A TOML file of options; flags win over it.")]
-# What tells the kinds of configuration of one command apart, where it takes several.
-CHOOSER = "method"
 COLUMN = 24
 
 
@@ -35,17 +35,20 @@ class Field:
     defaults: Mapping[str, Any]
 
 
-def command(*kinds: type[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def command(
+    *kinds: type[Any], cls: type[typer.core.TyperCommand] | None = None
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Make a function a command whose options are the fields of `kinds`, and its own parameters.
 
     The function's first parameter is the configuration, made of defaults, a --config file and
-    flags, of which the last one wins; its others are declared as typer's. It is None where it may
-    be, by its type, and nothing was asked. Of several kinds the option `--method` chooses: the one
-    that has it among its choices.
+    flags, of which the last one wins; its others are declared as typer's. Where its type is Asked,
+    the function gets what was given, to choose the rest itself. Of several kinds the option
+    `--method` chooses: the one that has it among its choices. `cls` is how it is parsed.
     """
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
-        app.command(function.__name__.replace("_", "-"))(make_command(function, kinds))
+        name = function.__name__.replace("_", "-")
+        app.command(name, cls=cls)(make_command(function, kinds))
         return function
 
     return register
@@ -59,7 +62,6 @@ def make_command(function: Callable[..., None], kinds: Sequence[type[Any]]) -> C
     fields = fields_of(kinds)
     hints = typing.get_type_hints(function, include_extras=True)
     first, *own = inspect.signature(function).parameters.values()
-    may_be_none = type(None) in typing.get_args(hints[first.name])
     parameters = [one.replace(kind=one.KEYWORD_ONLY, annotation=hints[one.name]) for one in own]
     # Beside the function's own, for the heading that has no name.
     parameters.append(_parameter("config", ConfigFile, None))
@@ -76,9 +78,8 @@ def make_command(function: Callable[..., None], kinds: Sequence[type[Any]]) -> C
         }
         flags = {field.name: _value(field, given) for field in fields}
         flags = {name: value for name, value in flags.items() if value is not None}
-        request = None
-        if flags or config is not None or not may_be_none:
-            request = load_config(config, flags, _chosen(kinds, config, flags))
+        asked = Asked(kinds, config, flags)
+        request = asked if hints[first.name] is Asked else asked.request()
         function(request, **{one.name: values[one.name] for one in own})
 
     run.__doc__ = function.__doc__
@@ -217,22 +218,3 @@ def _value(field: Field, given: Mapping[str, Any]) -> Any:
         return value
     text = ",".join(value)
     return names(text) if kind is str else numbers(flag(field.name)[2:], text)
-
-
-def _chosen(kinds: Sequence[type[Any]], path: Path | None, flags: Mapping[str, Any]) -> type[Any]:
-    """The kind that is asked for; InputError for a method of none of them."""
-    if len(kinds) == 1:
-        return kinds[0]
-    choices = {
-        kind: option_of(field).choices
-        for kind in kinds
-        for field in dataclasses.fields(kind)
-        if field.name == CHOOSER
-    }
-    from edgecd.files import read_toml
-
-    asked = flags.get(CHOOSER) or (read_toml(path).get(CHOOSER) if path else None)
-    if asked is None:
-        return kinds[0]
-    one_of(CHOOSER, asked, [choice for known in choices.values() for choice in known])
-    return next(kind for kind, known in choices.items() if asked in known)

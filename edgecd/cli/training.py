@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from edgecd.cli.asked import Asked
 from edgecd.cli.options import Force, Json, Quiet, print_result
 from edgecd.cli.requests import command
 from edgecd.contexts.methods import config_classes, find_method
@@ -16,27 +17,34 @@ from edgecd.sweep.config import SweepConfig
 
 @command(*config_classes())
 def train(
-    request: Any,  # of one of these classes
-    out: Annotated[Path, typer.Option(help="The run folder to write.")],
+    asked: Asked,
+    out: Annotated[
+        Path | None, typer.Option(help="The run folder to write (runs/NAME of the task).")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped run.")] = False,
     force: Force = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Distil demonstrations into a student, fine-tune one, or learn to compress demonstrations."""
+    """Distil demonstrations into a student, fine-tune one, or learn to compress demonstrations.
+
+    What is not given here comes from edgecd.toml in the working directory, where there is one.
+    """
+    from edgecd.cli.choices import choose_training
     from edgecd.errors import require
 
+    chosen = choose_training(asked, out, resume, force)
     for module in ("torch", "transformers", "peft"):
         require(module, "train")
+    from edgecd.cli.summary import show_run
     from edgecd.console import Console
-    from edgecd.training.run import Reporter
 
     with Console(quiet) as console:
-        reporter = Reporter(console.say, console.progress)
-        method = find_method(request.method)
-        run = method.train(request, out, reporter, resume, force)
-    next_step = method.next_step.format(out=out)
-    print_result(as_json, run, lambda: console.run_summary(run, out, next_step))
+        console.say(chosen.line)
+        method = find_method(chosen.request.method)
+        run = method.train(chosen.request, chosen.out, console.reporter, resume, force)
+    next_step = method.next_step.format(out=chosen.out)
+    print_result(as_json, run, lambda: show_run(console, run, chosen.out, next_step))
 
 
 @command(SweepConfig)
@@ -64,7 +72,7 @@ def sweep(
     from edgecd.sweep.run import TABLE, run_sweep
 
     with Console(quiet) as console:
-        result = run_sweep(chosen, out, request, console.say, force)
+        result = run_sweep(chosen, out, request, console.reporter, force)
     table = out / TABLE
     show = sweep_json(result)
     print_result(as_json, show, lambda: typer.echo(table.read_text(encoding="utf-8")))

@@ -30,7 +30,8 @@ from edgecd.contexts.meta_table import meta_test_table, summarize
 from edgecd.contexts.prompt_tuning import tune
 from edgecd.contexts.train import DISTILLER, Trained, load_distiller
 from edgecd.errors import InputError
-from edgecd.files import public, read_json, refuse_existing, sha256_file, write_json, write_text
+from edgecd.files import public, read_json, sha256_file, write_json, write_text
+from edgecd.folders import claim
 from edgecd.formats.record import to_json
 from edgecd.host.lock import locked
 from edgecd.lm.models import LanguageModel, pick_device
@@ -41,6 +42,11 @@ from edgecd.training.record import FrozenModel
 
 CALIBRATION_INPUTS = 50
 ROWS, RESULT, TABLE, ASKED = "rows.jsonl", "meta-test.json", "table.md", "asked.json"
+# All that a meta-test writes into its folder.
+HOLDS = (
+    *(ROWS, RESULT, TABLE, ASKED, "prompts"),
+    *("accuracy.png", "accuracy.svg", "learning.png", "learning.svg"),
+)
 ZERO_SHOT, ICL, MATCHING, PROMPT_TUNING = "zero-shot", "icl", "matching", "prompt-tuning"
 
 
@@ -110,9 +116,7 @@ def meta_test(
         matching=matching,
         runs={name: sha256_file(run / DISTILLER) for name, run in zip(names, runs, strict=True)},
     )
-    if not (out / ASKED).exists():
-        refuse_existing(out, force)
-    out.mkdir(parents=True, exist_ok=True)
+    claim(out, HOLDS, force)
     with locked(out, "meta-test"):
         known = _open(out, asked.fingerprint, force)
         rows = _answer_all(lm, systems, partition, asked, one.max_query, known, out, report)

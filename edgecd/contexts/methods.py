@@ -18,7 +18,7 @@ from edgecd.errors import InputError, suggest
 from edgecd.plotting.roles import MEND, PBFT, PROMPT_TUNING, STUDENT
 
 if TYPE_CHECKING:
-    from edgecd.training.run import Reporter
+    from edgecd.console import Reporter
 
 # What an export writes of a run: a classifier's bundle, or the graph that makes contexts.
 CLASSIFIER, COMPRESSOR = "classifier", "compressor"
@@ -65,7 +65,7 @@ _OF_PROMPT = (
     "edgecd.contexts.config:PromptTuningConfig",
     "edgecd.contexts.prompt_tuning:train_prompt",
 )
-_EXPORT = "edgecd export {out} --int8 --out BUNDLE"
+_EXPORT = "edgecd export {out} --int8"
 _COMPRESS = "edgecd compress --distiller {out} --task T --out CONTEXT"
 _PREDICT = "edgecd predict BUNDLE --context {out}/context.safetensors"
 

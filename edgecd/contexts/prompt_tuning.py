@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from edgecd.console import Reporter
 from edgecd.contexts.compress import calibrated, past_of
 from edgecd.contexts.config import PromptTuningConfig
 from edgecd.contexts.episodes import query_ids
@@ -25,12 +26,12 @@ from edgecd.host.memory import peak_rss_bytes
 from edgecd.lm.models import LanguageModel, load_language_model, pick_device
 from edgecd.lm.past import make_context
 from edgecd.lm.scorer import make_scorer
-from edgecd.tasks.demonstrations import calibration_inputs, draw_demonstrations
+from edgecd.tasks.demonstrations import Demonstrations, calibration_inputs, draw_demonstrations
 from edgecd.tasks.partition import TextExample, text_example
-from edgecd.tasks.task import load_task, read_split
-from edgecd.training.folder import finished, forget_lost_steps, open_log, open_run
+from edgecd.tasks.splits import read_split
+from edgecd.tasks.task import Example, Task, load_task
+from edgecd.training.folder import forget_lost_steps, open_log, open_run
 from edgecd.training.record import FrozenModel, PromptRecord, run_json
-from edgecd.training.run import Reporter
 from edgecd.training.state import saved_step
 
 STAGE = "prompt-tuning"
@@ -53,11 +54,24 @@ def train_prompt(
     device = pick_device(config.device)
     train = read_split(task, "train").examples
     demonstrations = draw_demonstrations(train, task.labels, config.shots, config.seed)
-    open_run(out, config, resume, force)
-    done = finished(out, reporter.say)
-    if done is not None:
-        return done
-    lm = load_language_model(config.student, device, torch.float32)
+    with open_run(out, config, reporter, resume, force, task.files) as done:
+        if done is not None:
+            return done
+        lm = load_language_model(config.student, device, torch.float32)
+        return _train(lm, task, config, train, demonstrations, out, reporter, began)
+
+
+def _train(
+    lm: LanguageModel,
+    task: Task,
+    config: PromptTuningConfig,
+    train: Sequence[Example],
+    demonstrations: Demonstrations,
+    out: Path,
+    reporter: Reporter,
+    began: float,
+) -> dict[str, Any]:
+    """Tune, measure and write the context in the run folder `out`; returns its run.json."""
     scorer = make_scorer(lm, task.template)
     forget_lost_steps(out, {STAGE: saved_step(out / "state")})
     pairs = [text_example(task.template, example) for example in demonstrations]

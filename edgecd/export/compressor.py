@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgecd.console import SILENT, Reporter
 from edgecd.errors import CheckFailed, InputError
 from edgecd.export.config import ExportConfig
 from edgecd.export.context_graphs import (
@@ -25,7 +26,8 @@ from edgecd.export.graph import PROTOBUF_LIMIT_BYTES
 from edgecd.export.recipes import RECIPES
 from edgecd.export.stack import Linear, Stack
 from edgecd.export.tape import IR_VERSION
-from edgecd.files import new_folder, public, sha256_file, write_json, write_text
+from edgecd.files import public, sha256_file, write_json, write_text
+from edgecd.folders import new_folder
 from edgecd.formats.compressor import FACTS, CompressorFacts, facts_json
 from edgecd.formats.contract import HEAD, INPUTS, LABEL_IDS, PAST
 from edgecd.formats.manifest import MODEL, TOKENIZER
@@ -47,7 +49,7 @@ def export_compressor(
     out: Path,
     config: ExportConfig | None = None,
     force: bool = False,
-    say: Callable[[str], None] = lambda line: None,
+    reporter: Reporter = SILENT,
 ) -> dict[str, Any]:
     """Export a distiller with its frozen language model as a compressor; returns what was done.
 
@@ -71,7 +73,7 @@ def export_compressor(
     trained = load_distiller(run, torch.device("cpu"), torch.float32)
     with torch.no_grad():
         expected = past_of(trained.network.front(trained.lm, PROBE))
-    say("writing the graph of the distiller and its language model")
+    reporter.say("writing the graph of the distiller and its language model")
     graph = treat(compressor_graph(trained.lm, trained.network))
     facts = CompressorFacts(
         method=trained.config.method,
@@ -81,7 +83,7 @@ def export_compressor(
         max_context=trained.config.max_context,
         precision=name,
     )
-    with new_folder(out, force) as part:
+    with new_folder(out, force, [run]) as part:
         onnx.save(graph, part / MODEL)
         write_text(part / TOKENIZER, without_control(trained.lm.text_tokenizer).to_str())
         feed = {INPUTS[0]: np.array([PROBE]), LABEL_IDS: np.array([3, 4])}

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from edgecd.errors import InputError
 from edgecd.formats.precision import Precision
 from edgecd.formats.run import HELDOUT
-from edgecd.tasks.answerer import Fields
+from edgecd.tasks.answerer import Fields, Progress
 from edgecd.tasks.encoding import Encoded, encode_prompt
 from edgecd.tasks.prompts import PromptTemplate, value_of
 
@@ -195,6 +195,7 @@ def judge(
     gate: HeldOut,
     reference: NDArray[np.float32],
     max_flips_pct: float,
+    progress: Progress = lambda done, total: None,
 ) -> Parity:
     """A graph's answers over the gate's examples, in chunks: a hopeless graph is left early.
 
@@ -208,6 +209,7 @@ def judge(
         chunk = gate.fields[done : done + CHUNK_EXAMPLES]
         parts.append(ask(chunk))
         done += len(chunk)
+        progress(done, len(gate.fields))
         parity = compare(np.concatenate(parts), reference[:done], gate.gold[:done])
         hopeless = 100 * parity.label_flips > max_flips_pct * len(gate.fields)
         if hopeless or done == len(gate.fields):

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from edgecd.errors import CheckFailed, InputError
-from edgecd.files import new_folder, sha256_file, write_json, write_text
+from edgecd.files import sha256_file, write_json, write_text
+from edgecd.folders import new_folder
 from edgecd.formats import strict
 from edgecd.formats.card import model_card
 from edgecd.formats.graphfile import check_graph
@@ -106,7 +107,7 @@ def write_bundle(
 ) -> Manifest:
     """Write a bundle folder atomically; returns the manifest with its files' hashes.
 
-    `model` and `context` are copied. An existing `out` is refused without `force`.
+    `model` and `context` are copied. An existing `out` is refused as by `new_folder`.
     """
     with new_folder(out, force) as part:
         shutil.copyfile(model, part / MODEL)

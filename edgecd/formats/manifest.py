@@ -130,7 +130,11 @@ def parse_manifest(raw: Any) -> Manifest:
     )
     if (manifest.language_model is None) == (CONTEXT in manifest.files):
         raise InputError(f"files: {CONTEXT} belongs to a language_model, and to nothing else")
-    fields = set(manifest.prompt.fields)  # the template parses, the words are distinct
+    prompt = manifest.prompt  # the template parses, the words are distinct
+    if form != "prompt" and (manifest.language_model or form != prompt.without_pattern.form):
+        fits = "a language model reads a prompt, an encoder one field as a text, several as a pair"
+        raise InputError(f"form {form!r}: {fits}")
+    fields = set(prompt.fields)
     if any(set(sample.fields) != fields for sample in manifest.samples):
         raise InputError("samples: the fields are not those of the template")
     return manifest

@@ -76,4 +76,7 @@ def _resolve(name: str, kind: str, ask: Callable[[Any], Any], cure: str) -> str:
         reason = " ".join(reason.split())[:200]
     if failure and "NotFound" in type(failure[0]).__name__:
         raise InputError(f"the hub has no {kind} {name!r} (or it is private): {cure}")
-    raise InputError(f"{kind} {name!r}: the hub cannot be reached ({reason}). Offline, {cure}")
+    raise InputError(
+        f"{kind} {name!r}: the hub cannot be reached ({reason}). Offline, {cure}; or see "
+        "`edgecd demo`, which needs no network"
+    )

@@ -17,6 +17,7 @@ from typing import IO, Any
 
 from edgecd.errors import EdgecdError
 from edgecd.files import read_json, write_json
+from edgecd.host.faults import system_fault
 
 PARENT_GONE = 3
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -110,13 +111,18 @@ def end_with_parent() -> None:
 def run_spec(work: Callable[[Any], Any], spec_path: str, result_path: str) -> int:
     """Do `work` on a spec file's JSON and write what it returns; returns the exit code.
 
-    An error that a person can mend becomes its message on standard error.
+    An error that a person can mend, and what the system refused, becomes one line on stderr.
     """
     try:
         write_json(Path(result_path), work(read_json(Path(spec_path))))
     except EdgecdError as bad:
         print(bad, file=sys.stderr)
         return bad.exit_code
+    except Exception as bad:
+        if (said := system_fault(bad)) is None:
+            raise
+        print(said, file=sys.stderr)
+        return EdgecdError.exit_code
     return 0
 
 

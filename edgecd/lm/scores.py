@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecd.files import fingerprint, write_json
+from edgecd.files import fingerprint, write_bytes, write_json
+from edgecd.host.lock import in_turn
 from edgecd.lm.prompted import prompted
 from edgecd.lm.scorer import DeferredScorer, Scorer
 from edgecd.tasks.demonstrations import Demonstrations
@@ -41,13 +44,15 @@ def score_examples(
     folder: Path,
     batch_size: int,
     progress: Progress,
+    say: Callable[[str], None] = lambda line: None,
 ) -> tuple[LabelScores, int]:
     """Score every example after the demonstrations; also count the inputs that were shortened.
 
     Scores are appended to `folder/<fingerprint>.jsonl` as they come; what is there already is
     not computed again, so an interrupted run goes on, and a second student costs nothing. A
-    line counts only for the same text, so that changed data are scored anew. A deferred scorer
-    loads its model when something is missing only.
+    line counts only for the same text, so that changed data are scored anew. Another process that
+    scores the same is waited for, which is said. A deferred scorer loads its model when something
+    is missing only.
     """
     template, lm = scorer.template, scorer.lm
     context = demonstrations.render(template)
@@ -63,6 +68,22 @@ def score_examples(
     mark = fingerprint({key: value for key, value in description.items() if key != "model"})[:16]
     write_json(folder / f"{mark}.json", description)
     path = folder / f"{mark}.jsonl"
+    with in_turn(path.with_suffix(".lock"), say):
+        return _score(scorer, demonstrations, examples, max_length, path, batch_size, progress)
+
+
+def _score(
+    scorer: Scorer | DeferredScorer,
+    demonstrations: Demonstrations,
+    examples: Sequence[Example],
+    max_length: int,
+    path: Path,
+    batch_size: int,
+    progress: Progress,
+) -> tuple[LabelScores, int]:
+    """`score_examples` into the file `path`, which no other process writes meanwhile."""
+    template, lm = scorer.template, scorer.lm
+    context = demonstrations.render(template)
     known = _read_lines(path, len(template.labels))
     texts = {example.id: fingerprint(template.render(example.fields))[:12] for example in examples}
     encoded = [
@@ -94,20 +115,21 @@ def score_examples(
                 progress(done, len(examples))
     table = np.array([known[example.id][1] for example in examples], dtype=np.float32)
     shortened = sum(prompt.shortened for prompt in encoded)
-    return LabelScores(tuple(example.id for example in examples), table, mark), shortened
+    return LabelScores(tuple(example.id for example in examples), table, path.stem), shortened
 
 
 def _read_lines(path: Path, labels: int) -> dict[str, tuple[str, list[float]]]:
-    """Scores that were already written; a last line cut off by a kill is removed."""
+    """Scores that were already written; lines that were cut off or damaged are removed."""
     known: dict[str, tuple[str, list[float]]] = {}
-    if not path.exists():
-        return known
-    content = path.read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
-    if len(whole) < len(content):
-        path.write_bytes(whole)
-    for line in whole.splitlines():
-        row = json.loads(line)
-        if len(row["log_probabilities"]) == labels:
-            known[row["id"]] = (row["text"], row["log_probabilities"])
+    content = path.read_bytes() if path.exists() else b""
+    good = []
+    for line in content.splitlines(keepends=True):
+        with suppress(ValueError, KeyError, TypeError):
+            row = json.loads(line)
+            values = [float(value) for value in row["log_probabilities"]]
+            if len(values) == labels and all(map(math.isfinite, values)) and line.endswith(b"\n"):
+                known[str(row["id"])] = (str(row["text"]), values)
+                good.append(line)
+    if len(b"".join(good)) < len(content):
+        write_bytes(path, b"".join(good))
     return known

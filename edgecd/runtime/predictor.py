@@ -43,6 +43,11 @@ class Prediction:
     shortened: bool
     unsure: bool = False
 
+    def best(self, count: int) -> list[tuple[str, float]]:
+        """The most probable labels, each with its probability, the first one first."""
+        ranked = sorted(self.probabilities.items(), key=lambda pair: -pair[1])
+        return ranked[:count]
+
 
 class Predictor:
     """A loaded bundle; safe to share between threads.
@@ -109,6 +114,10 @@ class Predictor:
         """The same loaded language model for another task; takes no time."""
         return Predictor(self.manifest, self.tokenizer, self.session, context)
 
+    def with_threshold(self, threshold: float) -> Predictor:
+        """The same with another threshold, from 0 to 1; takes no time."""
+        return Predictor(self.manifest, self.tokenizer, self.session, self.context, threshold)
+
     @property
     def labels(self) -> tuple[str, ...]:
         """The labels, in the order of the logits' columns."""
@@ -142,7 +151,10 @@ class Predictor:
         return self._numbers(self.encode(inputs))
 
     def fields(self, item: Input) -> dict[str, str]:
-        """The template's fields of one input; InputError when one is missing or not text."""
+        """The template's fields of one input.
+
+        Raises InputError for one that is missing or no text, and where all of them are empty.
+        """
         names = self.template.fields
         if isinstance(item, str):
             if len(names) != 1:
@@ -157,6 +169,8 @@ class Predictor:
         for name, text in fields.items():
             if any("\ud800" <= letter <= "\udfff" for letter in text):
                 raise InputError(f"field {name!r} is not valid Unicode text")
+        if not any(text.strip() for text in fields.values()):
+            raise InputError("the input is empty: there is nothing to classify")
         return fields
 
     def encode(self, inputs: Sequence[Input]) -> list[Encoded]:

@@ -8,8 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from edgecd.console import Reporter
 from edgecd.errors import InputError, MissingExtra
 from edgecd.files import public, read_json, write_json, write_text
+from edgecd.folders import claim
 from edgecd.formats.record import from_json, to_json
 from edgecd.host.lock import locked
 from edgecd.host.machine import describe_machine, usable_cores
@@ -36,6 +38,8 @@ from edgecd.tasks.evaluation import evaluation_sets
 from edgecd.tasks.task import load_task
 
 SWEEP, TABLE, FAILURE = "sweep.json", "table.md", "failure.json"
+# All that a sweep writes into its folder.
+HOLDS = ("cells", "scores", "figures", SWEEP, TABLE)
 CELL_MODULE = "edgecd.sweep.cell"
 LEFTOVERS = ("checkpoint", "adapter", "state")
 
@@ -44,7 +48,7 @@ def run_sweep(
     suite: Suite,
     out: Path,
     config: SweepConfig,
-    say: Callable[[str], None],
+    reporter: Reporter,
     force: bool = False,
 ) -> SweepResult:
     """Run the cells of `suite` that are not done yet; returns what is in `out`/sweep.json.
@@ -57,20 +61,24 @@ def run_sweep(
     cells = expand(suite)
     task = load_task(suite.task, suite.train.get("pattern"))
     evaluation_sets(task, [load_task(name) for name in suite.ood], suite.split, suite.limit)
-    if out.exists() and not (out / "cells").is_dir() and any(out.iterdir()):
-        raise InputError(f"{out} exists and is not a sweep: choose another folder for --out")
-    (out / "cells").mkdir(parents=True, exist_ok=True)
+    claim(out, HOLDS, force)
+    (out / "cells").mkdir(exist_ok=True)
     with locked(out, "sweep") as lock:
         _check_changes(cells, out, force)
         machine = describe_machine()
         result = _write_tables(suite, cells, out, machine)
+        say, done = reporter.say, 0
+        waiting = sum(not (out / "cells" / cell.name / ANSWER).exists() for cell in cells)
         for number, cell in enumerate(cells, start=1):
             folder = out / "cells" / cell.name
             if not (folder / ANSWER).exists():
+                reporter.progress("cells", done, waiting)
                 say(f"cell {number}/{len(cells)} {cell.name}")
                 began = time.monotonic()
                 _run_cell(_spec(cell, out, config), folder, lock)
                 say(f"  {_outcome(folder)} ({time.monotonic() - began:.0f} s)")
+                done += 1
+                reporter.progress("cells", done, waiting)
             _tidy(folder)
             result = _write_tables(suite, cells, out, machine)
         _draw(result, out / "figures", say)

@@ -56,6 +56,52 @@ def macro_f1(predicted: ArrayLike, expected: ArrayLike) -> float:
     return float(np.mean(scores))
 
 
+def confusion_matrix(predicted: ArrayLike, expected: ArrayLike, labels: int) -> NDArray[np.int64]:
+    """How often an input of each label got each answer: int64 [right label, answer].
+
+    Both hold columns of `labels`; InputError when empty or of different lengths.
+    """
+    ours, theirs = _pair(predicted, expected)
+    table = np.zeros((labels, labels), np.int64)
+    np.add.at(table, (theirs, ours), 1)
+    return table
+
+
+@dataclass(frozen=True)
+class LabelQuality:
+    """Of one label: inputs that have it, answers that are it, and how many of each are right.
+
+    `recall` is None of a label that no input has, `precision` of one that is no answer.
+    """
+
+    examples: int
+    answers: int
+    recall: float | None
+    precision: float | None
+
+
+def label_quality(confusions: NDArray[np.int64]) -> list[LabelQuality]:
+    """Of each label, from a table of `confusion_matrix`."""
+    right, had, given = np.diag(confusions), confusions.sum(axis=1), confusions.sum(axis=0)
+    return [
+        LabelQuality(
+            int(had[label]),
+            int(given[label]),
+            float(right[label] / had[label]) if had[label] else None,
+            float(right[label] / given[label]) if given[label] else None,
+        )
+        for label in range(len(confusions))
+    ]
+
+
+def taken_for(confusions: NDArray[np.int64], label: int, count: int = 3) -> list[tuple[int, int]]:
+    """(answer, how often) of the wrong answers that inputs of a label got most, the first first."""
+    wrong = [
+        (int(n), answer) for answer, n in enumerate(confusions[label]) if answer != label and n
+    ]
+    return [(answer, n) for n, answer in sorted(wrong, key=lambda one: -one[0])[:count]]
+
+
 def expected_calibration_error(
     probabilities: ArrayLike, expected: ArrayLike, bins: int = ECE_BINS
 ) -> float:

@@ -18,7 +18,8 @@ from edgecd.tasks.demonstrations import (
     write_demonstrations,
     write_lines,
 )
-from edgecd.tasks.task import UNLABELLED, Example, Task, read_split
+from edgecd.tasks.splits import read_split
+from edgecd.tasks.task import UNLABELLED, Example, Task
 from edgecd.training.config import TrainConfig
 from edgecd.training.record import Counts, Fingerprints
 

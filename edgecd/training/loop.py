@@ -13,12 +13,18 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 
 from edgecd.formats.record import LeftOut, to_json
 from edgecd.lm.rows import classifier_inputs, classifier_logits
 from edgecd.tasks.encoding import Encoded
-from edgecd.training.state import Reached, read_state, restore_state, save_state, save_tensors
+from edgecd.training.state import (
+    Reached,
+    load_tensors,
+    read_state,
+    restore_state,
+    save_state,
+    save_tensors,
+)
 from edgecd.training.student import load_trainable, trainable_state
 
 WARM_UP = 0.06
@@ -160,7 +166,7 @@ def fit(
         progress(step + 1, total)
     save_state(parameters, optimizer, folder, reached)
     if stops and (folder / BEST).exists():
-        load_trainable(model, load_file(folder / BEST))
+        load_trainable(model, load_tensors(folder / BEST))
     model.eval()
     return Outcome(reached.step, reached.best_step if stops else reached.step)
 

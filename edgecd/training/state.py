@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from edgecd.errors import InputError
 from edgecd.files import read_json, write_json
 from edgecd.formats.record import LeftOut, from_json, to_json
 from edgecd.training.student import load_trainable, trainable_state
@@ -34,6 +36,18 @@ def save_tensors(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
     part = path.with_name(f".{path.name}.part")
     save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, part)
     part.replace(path)
+
+
+def load_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors that `save_tensors` wrote; InputError for a file that is damaged or missing."""
+    try:
+        tensors: dict[str, torch.Tensor] = load_file(path)
+    except (SafetensorError, FileNotFoundError) as bad:
+        raise InputError(
+            f"{path} is damaged or missing ({bad}): delete the folder {path.parent} and train "
+            "again with --resume; the teacher's scores are kept"
+        ) from None
+    return tensors
 
 
 def save_state(
@@ -74,7 +88,7 @@ def restore_state(
     model: torch.nn.Module, optimizer: torch.optim.Optimizer, folder: Path, step: int
 ) -> None:
     """Put back the parameters and moments that `save_state` wrote at that step."""
-    tensors = load_file(folder / f"step-{step}.safetensors")
+    tensors = load_tensors(folder / f"step-{step}.safetensors")
     parameters = trainable_state(model)
     load_trainable(model, {name: tensors[f"parameter/{name}"] for name in parameters})
     for name, value in parameters.items():

@@ -23,13 +23,14 @@ pytest.importorskip("onnx_ir")
 
 from edgecd.bench import passes, run  # noqa: E402
 from edgecd.bench.config import BenchConfig  # noqa: E402
-from edgecd.bench.ledger import WORKER, measure  # noqa: E402
+from edgecd.bench.ledger import HOLDS, WORKER, measure  # noqa: E402
 from edgecd.bench.report.record import write_report  # noqa: E402
 from edgecd.bench.run import bench  # noqa: E402
 from edgecd.bench.systems.prompt_models import START_TOKENS, make_prompt_models  # noqa: E402
 from edgecd.bench.worker import work  # noqa: E402
 from edgecd.errors import EdgecdError, InputError  # noqa: E402
 from edgecd.export.convert import export_run  # noqa: E402
+from edgecd.folders import claim  # noqa: E402
 from edgecd.formats.bundle import read_manifest  # noqa: E402
 from edgecd.plotting.roles import BASELINES  # noqa: E402
 from edgecd.runtime.predictor import Predictor  # noqa: E402
@@ -40,7 +41,8 @@ from edgecd.tasks.demonstrations import (  # noqa: E402
 )
 from edgecd.tasks.encoding import label_token_ids  # noqa: E402
 from edgecd.tasks.metrics import log_softmax  # noqa: E402
-from edgecd.tasks.task import Task, load_task, read_split  # noqa: E402
+from edgecd.tasks.splits import read_split  # noqa: E402
+from edgecd.tasks.task import Task, load_task  # noqa: E402
 from tests import tiny  # noqa: E402
 
 SHOTS, SEED = 4, 0
@@ -377,6 +379,7 @@ def test_a_folder_of_something_else_is_not_written_to(world: World, tmp_path: Pa
 def test_force_and_limit_and_a_naive_row_brings_its_cached_row(
     world: World, tmp_path: Path
 ) -> None:
+    claim(tmp_path, HOLDS, force=False)
     stored = tmp_path / "systems" / "student-fp32" / "evaluation.json"
     stored.parent.mkdir(parents=True)
     stored.write_text('{"fingerprint": "old"}')

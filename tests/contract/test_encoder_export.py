@@ -110,7 +110,7 @@ def test_a_text_is_answered_as_by_transformers(tmp_path: Path, family: Any) -> N
     export_run(run, tmp_path / "out", ExportConfig(max_flips=0.0))
     assert read_manifest(tmp_path / "out").form == "text"
     predictor = Predictor.load(tmp_path / "out", threads=1)
-    rows = [{"premise": row["premise"]} for row in ROWS]
+    rows = [{"premise": row["premise"]} for row in ROWS if row["premise"]]
     assert_close(predictor.logits(rows)[:-1], checkpoint_logits(run, rows[:-1]))
     assert predictor.predict(rows[0]["premise"]).label in tiny.LABELS
 

@@ -12,13 +12,13 @@ import torch
 from tokenizers import Tokenizer
 from transformers import AutoModelForSequenceClassification, pipeline
 
+from edgecd.console import Reporter
 from edgecd.errors import InputError
 from edgecd.lm.checkpoint import open_checkpoint
 from edgecd.tasks.encoding import encode_prompt
 from edgecd.tasks.task import load_task
 from edgecd.training.config import TrainConfig
 from edgecd.training.distil import train
-from edgecd.training.run import Reporter
 from tests import tiny
 from tests.tiny_encoder_folders import encoder_folder, wordpiece
 

@@ -27,6 +27,8 @@ HEAVY = (
     "pyarrow",
     "matplotlib",
     "huggingface_hub",
+    "starlette",
+    "uvicorn",
 )
 # What reads a language model or an encoder, each in a process of its own.
 TORCH_BASELINES = (
@@ -45,6 +47,7 @@ FORBIDDEN = {
     "tasks": (*HEAVY, "edgecd.runtime", "edgecd.lm", *HIGH),
     "cli": (*HEAVY, "numpy"),
     "runtime": (*TORCH_SIDE, "onnx", "edgecd.lm", *HIGH),
+    "serve": (*TORCH_SIDE, "onnx", "edgecd.lm", *HIGH),
     "bench": (*TORCH_SIDE, "onnx", "edgecd.export", "edgecd.lm", "edgecd.training", "matplotlib"),
     "sweep": (
         *TORCH_SIDE,

@@ -16,11 +16,12 @@ PACKAGE = Path(edgecd.__file__).parent
 ORDER = (
     ("errors",),
     ("files", "console"),
+    ("folders",),
     ("config", "host", "plotting"),
     ("tasks",),
     ("formats",),
     ("runtime", "lm"),
-    ("training",),
+    ("training", "serve"),
     ("contexts",),
     ("export",),
     ("sweep", "bench"),
@@ -30,7 +31,7 @@ ORDER = (
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
 # On a device, or in a process that only starts others, these need not be installed.
 TORCH_SIDE = ("torch", "transformers", "peft", "accelerate")
-WITHOUT_TORCH = ("runtime", "formats", "tasks", "host", "sweep", "cli")
+WITHOUT_TORCH = ("runtime", "serve", "formats", "tasks", "host", "sweep", "cli")
 CELLS = "edgecd.sweep.cell"  # each a process of its own, which trains
 
 Imports = Mapping[str, set[str]]

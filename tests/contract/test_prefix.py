@@ -203,7 +203,7 @@ def checkpoint_logits(run: Path, rows: list[dict[str, str]]) -> np.ndarray:
 
 
 def test_a_bundle_with_a_folded_head_answers_as_the_checkpoint(run: Path, bundle: Path) -> None:
-    odd = ["", " ", "\n\n", "naïve 漢字 🙂", "a" * 300, "</s> <pad>"]
+    odd = [".", " .", "\n\n.", "naïve 漢字 🙂", "a" * 300, "</s> <pad>"]
     rows = [{"premise": text} for text in [*odd, *(tiny.sentence(n) for n in range(20))]]
     predictor = Predictor.load(bundle, threads=1)
     prefix = predictor.manifest.prefix_ids
@@ -241,11 +241,12 @@ def test_an_empty_prompt_is_a_clear_error(tmp_path: Path) -> None:
     run = tiny.tiny_run(tmp_path / "run", heldout=8, template=bare.text)
     export_run(run, tmp_path / "out")
     predictor = Predictor.load(tmp_path / "out", threads=1)
-    with pytest.raises(InputError, match="the input is empty"):
-        predictor.predict("")
+    for empty in ("", " \n"):
+        with pytest.raises(InputError, match="the input is empty"):
+            predictor.predict(empty)
     with pytest.raises(InputError, match="the input is empty"):
         predictor.predict_batch(["A cat.", ""])
-    assert predictor.predict(" ").label in tiny.LABELS
+    assert predictor.predict(" .").label in tiny.LABELS
 
 
 @pytest.mark.parametrize("start", [True, False])

@@ -20,6 +20,7 @@ pytest.importorskip("onnx_ir")
 
 
 import edgecd  # noqa: E402
+from edgecd.console import Reporter  # noqa: E402
 from edgecd.errors import CheckFailed, InputError  # noqa: E402
 from edgecd.export.config import ExportConfig  # noqa: E402
 from edgecd.export.convert import export_run  # noqa: E402
@@ -28,7 +29,6 @@ from edgecd.formats.manifest import MANIFEST, MODEL, README, TOKENIZER  # noqa: 
 from edgecd.formats.precision import PRECISIONS  # noqa: E402
 from edgecd.runtime import session as sessions  # noqa: E402
 from edgecd.runtime.predictor import Predictor  # noqa: E402
-from edgecd.runtime.stream import CHUNK_ROWS, predict_stream  # noqa: E402
 from edgecd.runtime.verify import verify  # noqa: E402
 from edgecd.tasks.batching import BATCH_TOKENS, batches  # noqa: E402
 from edgecd.tasks.encoding import encode_prompt  # noqa: E402
@@ -87,13 +87,16 @@ def mixed_rows(count: int, seed: int) -> list[dict[str, str]]:
     """Inputs of very different lengths, some over the limit, with text no vocabulary knows."""
     rng = random.Random(seed)
     odd = ["", "naïve 漢字 🙂", "{premise} </s> <pad>", "\n\n\t", "a" * 300]
-    return [
+    names = ("premise", "hypothesis")
+    rows = [
         {
             name: rng.choice(odd) if rng.random() < 0.3 else tiny.sentence(rng.random(), None)
-            for name in ("premise", "hypothesis")
+            for name in names
         }
         for _ in range(count)
     ]
+    # One of the two may be empty.
+    return [row if any(map(str.strip, row.values())) else {**row, names[0]: "."} for row in rows]
 
 
 @pytest.mark.parametrize("family", FUSED)
@@ -352,46 +355,6 @@ def test_a_graph_that_onnxruntime_cannot_load_is_one_sentence(tmp_path: Path) ->
     assert "\n" not in str(refused.value)
 
 
-# predict from a stream
-
-
-def test_a_stream_keeps_order_and_ids_and_names_a_bad_line(
-    bundles: dict[tuple[str, str], Path],
-) -> None:
-    predictor = Predictor.load(bundles["llama", "fp32"], threads=1)
-    rows = tiny.examples(CHUNK_ROWS + 3, seed=11)
-    lines = [json.dumps(row) + "\n" for row in rows]
-    lines.insert(1, "\n")
-    flat = [json.dumps({"id": 7, **rows[0]["fields"]}), json.dumps(rows[1]["fields"])]
-    answers = [json.loads(line) for line in predict_stream(predictor, [*lines, *flat])]
-    assert [one.get("id") for one in answers] == [row["id"] for row in rows] + [7, None]
-    expected = [one.label for one in predictor.predict_batch([row["fields"] for row in rows])]
-    assert [one["label"] for one in answers[: len(rows)]] == expected
-    assert "id" not in answers[-1]
-    for bad, message in (("{", "not valid JSON"), ("3", "named fields"), ("{}", "is missing")):
-        stream = predict_stream(predictor, [lines[0], "\n", bad, lines[0]])
-        assert json.loads(next(stream))["id"] == rows[0]["id"]
-        with pytest.raises(InputError, match=f"line 3: .*{message}"):
-            next(stream)
-
-
-def test_a_stream_reads_no_further_than_its_chunk(
-    bundles: dict[tuple[str, str], Path],
-) -> None:
-    read = 0
-
-    def endless() -> Any:
-        nonlocal read
-        while True:
-            read += 1
-            yield json.dumps({"premise": "a", "hypothesis": "b"})
-
-    stream = predict_stream(Predictor.load(bundles["llama", "fp32"], threads=1), endless())
-    for _ in range(CHUNK_ROWS + 1):
-        next(stream)
-    assert read == 2 * CHUNK_ROWS
-
-
 # What an export says
 
 
@@ -437,9 +400,9 @@ def test_a_run_that_cannot_be_exported_says_why(runs: dict[str, Path], tmp_path:
 def test_an_existing_bundle_is_refused_before_any_work(runs: dict[str, Path], copy: Path) -> None:
     lines: list[str] = []
     with pytest.raises(InputError, match="--force"):
-        export_run(runs["llama"], copy, say=lines.append)
+        export_run(runs["llama"], copy, reporter=Reporter(lines.append, lambda *_: None))
     assert lines == []
-    export_run(runs["llama"], copy, force=True, say=lines.append)
+    export_run(runs["llama"], copy, force=True, reporter=Reporter(lines.append, lambda *_: None))
     assert lines
     verify(copy)
 

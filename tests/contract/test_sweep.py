@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 
 from edgecd import cli
+from edgecd.console import SILENT
 from edgecd.errors import InputError
 from edgecd.files import read_json, write_json
+from edgecd.folders import claim
 from edgecd.host import lock, processes
 from edgecd.sweep.config import SweepConfig
 from edgecd.sweep.record import read_sweep
-from edgecd.sweep.run import run_sweep
+from edgecd.sweep.run import HOLDS, run_sweep
 from edgecd.sweep.suite import expand, load_suite
 from tests.sweep_world import ROOT, SMALL, make_world
 from tests.tiny_encoder_folders import encoder_folder
@@ -52,7 +54,7 @@ def here(monkeypatch):
 
 
 def sweep(suite, out, force=False, **options):
-    return run_sweep(suite, out, SweepConfig(threads=1, **options), lambda line: None, force)
+    return run_sweep(suite, out, SweepConfig(threads=1, **options), SILENT, force)
 
 
 def test_the_smoke_suite_from_end_to_end(world, tmp_path, here):
@@ -99,7 +101,7 @@ def test_demonstrations_are_those_that_the_teacher_saw(world, tmp_path, here):
 
 def test_two_sweeps_on_one_folder_and_folders_of_something_else(world, tmp_path, monkeypatch):
     monkeypatch.setattr(lock, "LOCK_WAIT_S", 0.2)
-    (tmp_path / "out" / "cells").mkdir(parents=True)
+    claim(tmp_path / "out", HOLDS, force=False)
     with (
         lock.locked(tmp_path / "out", "sweep"),
         pytest.raises(InputError, match=f"another sweep .*process {os.getpid()}"),
@@ -107,7 +109,7 @@ def test_two_sweeps_on_one_folder_and_folders_of_something_else(world, tmp_path,
         sweep(small(world), tmp_path / "out")
     (tmp_path / "else").mkdir()
     (tmp_path / "else" / "thesis.tex").touch()
-    with pytest.raises(InputError, match="is not a sweep"):
+    with pytest.raises(InputError, match="already exists"):
         sweep(small(world), tmp_path / "else")
 
 

@@ -158,13 +158,16 @@ def test_the_command_shows_and_prints_the_comparison(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["bench"], "needs bundles, --task and --out"),
-        (["bench", "bundle", "--out", "x"], "needs bundles, --task and --out"),
+        (["bench"], "no bundle in bundles/ here"),
+        (["bench", "bundle", "--out", "x"], "nobody says of which task bundle is"),
         (["bench", "bundle", "--compare", "a", "b"], "leave out BUNDLES"),
         (["bench", "--compare", "a", "b", "--out", "x"], "leave out BUNDLES"),
     ],
 )
-def test_wrong_use_is_told(words: list[str], says: str) -> None:
+def test_wrong_use_is_told(
+    words: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     caught = CliRunner().invoke(app, words)
     assert isinstance(caught.exception, InputError) and says in str(caught.exception)
 

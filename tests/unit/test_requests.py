@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
 from edgecd.cli import app
+from edgecd.cli.asked import Asked
 from edgecd.cli.requests import fields_of, make_command
 from edgecd.config import check_options, flag, like, load_config, option, option_of, to_toml
 from edgecd.contexts.config import (
@@ -137,7 +138,7 @@ def a_value(hint: Any, said: Any) -> st.SearchStrategy[Any]:
 
 
 @pytest.mark.parametrize("kind", [Toy, *(kind for kinds in COMMANDS.values() for kind in kinds)])
-@settings(max_examples=40, suppress_health_check=[HealthCheck.filter_too_much])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 @given(data=st.data())
 def test_any_configuration_reads_back_equal(
     kind: type[Any], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
@@ -200,8 +201,9 @@ def test_a_field_that_two_kinds_have_is_one_thing() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_reads_a_file_and_suggests_the_nearest_option(
-    command: str, tmp_path: Path
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     name = fields_of(COMMANDS[command])[0].name
     file = tmp_path / "asked.toml"
     file.write_text(f'{name}x = "a"\n')
@@ -325,17 +327,30 @@ def test_a_value_of_another_type_is_explained(tmp_path: Path, text: str, message
         load_config(file, {}, Toy)
 
 
-def test_a_command_may_be_asked_nothing() -> None:
-    asked: list[Toy | None] = []
+def test_a_command_may_choose_what_it_is_not_given(tmp_path: Path) -> None:
+    file = tmp_path / "asked.toml"
+    file.write_text("size = 4\n")
+    asked: list[Asked] = []
 
-    def work(request: Toy | None) -> None:
-        asked.append(request)
+    def work(given: Asked) -> None:
+        asked.append(given)
 
     run(work, (Toy,))
-    run(work, (Toy,), "--name", "n")
-    assert asked == [None, Toy(name="n")]
+    run(work, (Toy,), "--config", file, "--share", 0.25)
+    assert [one.options for one in asked] == [{}, {"size": 4, "share": 0.25}]
     with pytest.raises(InputError, match="--name is missing"):
-        run(work, (Toy,), "--size", 3)
+        asked[0].request()
+    project = {"name": "n", "size": 9, "share": 1}
+    assert asked[0].request(project) == Toy(name="n", size=9, share=1.0)
+    assert asked[1].request(project) == Toy(name="n", size=4, share=0.25)
+    with pytest.raises(InputError, match="edgecd.toml: size = '9' is not int"):
+        asked[0].request({"name": "n", "size": "9"})
+
+
+def test_options_of_another_method_are_not_taken_from_the_project() -> None:
+    asked = Asked(COMMANDS["train"], None, {"method": "prompt-tuning"})
+    found = asked.request({"student": "s", "alpha": 0.5, "shots": 4, "seed": 7})
+    assert (found.method, found.student, found.shots, found.seed) == ("prompt-tuning", "s", 4, 7)
 
 
 def test_a_method_has_its_own_options(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from edgecd.bench.report.figures import draw
 from edgecd.bench.report.markdown import markdown
 from edgecd.bench.report.page import Picture, page
 from edgecd.bench.report.record import REPORT, Report, write_report
-from edgecd.files import new_folder, write_json, write_text
+from edgecd.files import write_json, write_text
+from edgecd.folders import whole_folder
 from edgecd.plotting.style import inline_svg
 
 REPORT_TEXT, REPORT_PAGE, FIGURES = "report.md", "report.html", "figures"
@@ -32,7 +33,7 @@ def _pictures(report: Report, folder: Path) -> Sequence[Picture] | None:
     if importlib.util.find_spec("matplotlib") is None:
         shutil.rmtree(folder, ignore_errors=True)
         return None
-    with new_folder(folder, force=True) as fresh:
+    with whole_folder(folder) as fresh:
         return [
             Picture(
                 drawing.title,

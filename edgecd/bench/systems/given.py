@@ -55,13 +55,15 @@ def form_of(made: Mapping[str, Any]) -> str:
 def bundle_of_run(bundles: Sequence[Bundle], made: Mapping[str, Any]) -> Bundle | None:
     """The first bundle that says it was made as the `run.json`, else the first of its form."""
     alike = [one for one in bundles if one.manifest.form == form_of(made)]
-    names = ("student", "method", "adapter", "seed", "fingerprints")
+    own = (one for one in alike if is_made_as(one.manifest, made))
+    return next(own, alike[0] if alike else None)
 
-    def is_its_own(one: Bundle) -> bool:
-        said = one.manifest.provenance
-        return all(said.get(name) == public(made.get(name)) for name in names)
 
-    return next(filter(is_its_own, alike), alike[0] if alike else None)
+def is_made_as(manifest: Manifest, made: Mapping[str, Any]) -> bool:
+    """Whether a bundle says that it was made as the `run.json`."""
+    names = ("student", "method", "adapter", "seed", "fingerprints", "timings_s")
+    said = manifest.provenance
+    return all(said.get(name) == public(made.get(name)) for name in names)
 
 
 def known_models(

@@ -31,6 +31,7 @@ from onnxruntime import InferenceSession
 from tokenizers import Tokenizer
 
 from edgecd.bench.systems.onnx_prompt import PROMPT, PromptFile, write_prompt_file
+from edgecd.console import SILENT
 from edgecd.errors import InputError
 from edgecd.export import parity
 from edgecd.export.activations import make_feeds
@@ -39,7 +40,8 @@ from edgecd.export.graph import refuse_too_large, replace_past, write_graph
 from edgecd.export.recipes import RECIPES, Candidate
 from edgecd.export.source import Source
 from edgecd.export.stack import with_pasts
-from edgecd.files import new_folder, write_text
+from edgecd.files import write_text
+from edgecd.folders import whole_folder
 from edgecd.formats.contract import INPUTS, LOGITS
 from edgecd.formats.manifest import MODEL, TOKENIZER
 from edgecd.formats.precision import Precision, find_precision
@@ -145,7 +147,7 @@ def make_prompt_models(spec: Mapping[str, Any]) -> dict[str, str | None]:
     folder.mkdir(parents=True, exist_ok=True)
     waiting = list(dict.fromkeys(prompt.context for prompt in prompts))
     tried: dict[Ids, list[parity.Trial]] = {context: [] for context in waiting}
-    made = RECIPES[work.precision.name].make(sources.pop(), feeds, 8, lambda line: None)
+    made = RECIPES[work.precision.name].make(sources.pop(), feeds, 8, SILENT)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".gate.") as place:
         for candidate in made:
             for context in list(waiting):
@@ -295,7 +297,7 @@ def _write(
         candidate.treatment,
         _parity(work, tried),
     )
-    with new_folder(folder, force=True) as part:
+    with whole_folder(folder) as part:
         onnx.save(candidate.graph, part / MODEL)
         write_text(part / TOKENIZER, work.tokenizer.to_str())
         write_prompt_file(part / PROMPT, described)

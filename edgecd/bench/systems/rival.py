@@ -15,7 +15,7 @@ from edgecd.bench.exchange import Lesson, Spec
 from edgecd.bench.rivals.registry import find, missing_reason
 from edgecd.bench.systems.base import Loaded, Metadata, SkippedError
 from edgecd.errors import EdgecdError
-from edgecd.files import new_folder
+from edgecd.folders import whole_folder
 from edgecd.formats.record import from_json
 from edgecd.host.processes import end_with_parent, run_spec
 
@@ -36,7 +36,7 @@ def train(lesson: Lesson) -> None:
     Raises InputError for an unknown name, a model that is no encoder, and examples that nothing can
     be learned from; MissingExtra for a package that is not installed.
     """
-    with new_folder(Path(lesson.folder), force=True) as part:
+    with whole_folder(Path(lesson.folder)) as part:
         _module(lesson.rival).train(lesson, part)
 
 
