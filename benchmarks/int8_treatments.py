@@ -31,7 +31,8 @@ from edgecd.host.machine import describe_machine, load_average
 from edgecd.runtime.session import open_session
 from edgecd.tasks.encoding import constant_prefix
 from edgecd.tasks.metrics import bootstrap_interval
-from edgecd.tasks.task import load_task, read_split
+from edgecd.tasks.splits import read_split
+from edgecd.tasks.task import load_task
 
 DYNAMIC = Treatment("dynamic", "")
 LENGTHS = (16, 64, 256)

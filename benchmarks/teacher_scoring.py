@@ -20,7 +20,8 @@ from edgecd.lm.prompted import prompted
 from edgecd.lm.scorer import make_scorer
 from edgecd.tasks.demonstrations import draw_demonstrations
 from edgecd.tasks.metrics import log_softmax
-from edgecd.tasks.task import load_task, read_split
+from edgecd.tasks.splits import read_split
+from edgecd.tasks.task import load_task
 
 
 def main() -> None:

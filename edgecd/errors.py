@@ -8,6 +8,9 @@ from difflib import get_close_matches
 from types import ModuleType
 from typing import Any
 
+_SHOWN = 60
+_COMPARED = 128  # letters of a word that are compared, which takes the square of their number
+
 
 class EdgecdError(Exception):
     """Base of every error that edgecd raises on purpose; `exit_code` is the command's."""
@@ -46,13 +49,34 @@ def check_keys(table: Mapping[str, Any], known: set[str], where: str) -> None:
     """Raise InputError for a key that nobody reads, and suggest the one that was meant."""
     for key in table:
         if key not in known:
-            raise InputError(f"{where}: unknown key {key!r}{suggest(key, known)}")
+            raise InputError(f"{where}: unknown key {shown(key)}{suggest(key, known)}")
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?` when something close is known, else nothing."""
-    close = get_close_matches(word, list(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    close = nearest(word, known)
+    return "" if close is None else f"; did you mean {close!r}?"
+
+
+def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """The known word that is most like `word`, case and outer blanks aside; None of none."""
+    plain = {one[:_COMPARED].casefold().strip(): one for one in known}
+    close = get_close_matches(word[:_COMPARED].casefold().strip(), plain, n=1, cutoff=cutoff)
+    return plain[close[0]] if close else None
+
+
+def shown(value: object) -> str:
+    """A value from a file as a message shows it: quoted, control characters escaped, cut."""
+    if isinstance(value, str):
+        return repr(value) if len(value) <= _SHOWN else repr(value[:_SHOWN]) + "..."
+    if isinstance(value, bool | int | float) and abs(value) < 1e30:
+        return repr(value)
+    return f"of type {type(value).__name__}"
+
+
+def printable(text: str) -> str:
+    """A text with control characters escaped, so that it can neither move nor colour a terminal."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 def native_failure(error: BaseException, what: str) -> BaseException:

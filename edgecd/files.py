@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import tempfile
 import tomllib
@@ -15,6 +17,20 @@ from pathlib import Path
 from typing import Any
 
 from edgecd.errors import InputError
+
+# What a text begins with when it says how it is encoded; the longer ones first.
+_BYTE_ORDER_MARKS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+_NEVER_CP1252 = frozenset(b"\x81\x8d\x8f\x90\x9d")
+_ASCII_LETTERS = re.compile(rb"[A-Za-z]")
+_TOML_BYTES = 1 << 20  # far above any task or suite
+# Of keys with so many dots tomllib keeps all beginnings: its memory is quadratic in their number.
+_LONG_KEY = re.compile(r"""(?<![\w"'-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')\s*+\.\s*+){32}""")
 
 _MACHINE = hashlib.sha256(platform.node().encode()).hexdigest()[:6]
 
@@ -84,11 +100,82 @@ def read_json(path: Path) -> Any:
 def read_toml(path: Path) -> dict[str, Any]:
     """Read TOML; a missing or malformed file is an InputError that names it."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        if path.stat().st_size > _TOML_BYTES:
+            raise InputError(f"{path}: over {_TOML_BYTES:,} bytes: too large for a TOML file")
+        text = read_text(path)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as bad:
+    if found := _LONG_KEY.search(text):
+        line = text.count("\n", 0, found.start()) + 1
+        raise InputError(f"{path}:{line}: not valid TOML here: a key of more than 32 parts")
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise InputError(f"{path}: not valid TOML here: nested too deeply") from None
+    except tomllib.TOMLDecodeError as bad:
         raise InputError(f"{path}: not valid TOML: {bad}") from None
+    except ValueError:
+        raise InputError(f"{path}: not valid TOML here: a number of thousands of digits") from None
+
+
+def read_text(path: Path) -> str:
+    """A text file's content: UTF-8, or what its byte order mark says.
+
+    Raises InputError, naming the line and the likely encoding, for other bytes.
+    """
+    with path.open(encoding=encoding_of(path)) as stream:
+        try:
+            return stream.read()
+        except UnicodeError:
+            raise not_text(path) from None
+
+
+def encoding_of(path: Path) -> str:
+    """The encoding that a file's byte order mark names; UTF-8 without one."""
+    with path.open("rb") as stream:
+        head = stream.read(4)
+    known = (name for mark, name in _BYTE_ORDER_MARKS.items() if head.startswith(mark))
+    return next(known, "utf-8")
+
+
+def not_text(path: Path) -> InputError:
+    """What to say of a file that is not in the encoding that `encoding_of` gives: where and why."""
+    encoding = encoding_of(path)
+    if not encoding.startswith("utf-8"):
+        return InputError(
+            f"{path}: begins as {encoding.upper()} but is not valid {encoding.upper()}: it is "
+            "damaged or cut; save it again as UTF-8"
+        )
+    with path.open("rb") as stream:
+        for number, line in enumerate(stream, start=1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError as bad:
+                rest = line[: 1 << 16] + stream.read(1 << 16)
+                return InputError(
+                    f"{path}:{number}: byte 0x{line[bad.start]:02x} is not UTF-8: "
+                    f"{_likely_encoding(rest, line, bad.start)}"
+                )
+    return InputError(f"{path}: not valid UTF-8")
+
+
+def _likely_encoding(sample: bytes, line: bytes, place: int) -> str:
+    """What the bytes around `line[place]` look like, and how to save the file again."""
+    if b"\0" in sample:
+        return "the file is not text, or is UTF-16 without a mark; save it again as UTF-8"
+    high = sum(byte >= 0x80 for byte in sample)
+    western = high * 2 <= high + len(_ASCII_LETTERS.findall(sample))
+    if not western or not _NEVER_CP1252.isdisjoint(sample):
+        return (
+            "the file has another encoding (by language, for example cp1251, gb18030 or "
+            "shift_jis); save it again as UTF-8 (iconv -f ENCODING -t utf-8 FILE > NEW)"
+        )
+    shown = line[max(0, place - 16) : place + 16].decode("cp1252").strip()
+    return (
+        "the file is probably cp1252, as Excel and Windows write (it would read "
+        f"{shown!r}); save it again as UTF-8 (Excel: Save As, CSV UTF-8; or "
+        "iconv -f cp1252 -t utf-8 FILE > NEW)"
+    )
 
 
 def sha256_file(path: Path) -> str:

@@ -226,6 +226,7 @@ def of_bench(out: Path) -> str:
 def commands(root: Path) -> list[Command]:
     """All commands that write, in worlds made under `root`; it trains what they start from."""
     from edgecd.bench.run import bench
+    from edgecd.console import SILENT
     from edgecd.contexts.compress import compress
     from edgecd.contexts.meta_test import meta_test
     from edgecd.contexts.methods import METHODS
@@ -235,9 +236,7 @@ def commands(root: Path) -> list[Command]:
     from edgecd.sweep.run import run_sweep
     from edgecd.sweep.suite import load_suite
     from edgecd.training.distil import train
-    from edgecd.training.run import Reporter
 
-    silent = Reporter(lambda line: None, lambda what, done, total: None)
     world = sweep_world.make_world(root)
     mend = mend_world.make_world(root / "mend")
     asked = TrainConfig(
@@ -263,8 +262,8 @@ def commands(root: Path) -> list[Command]:
             assert _wait(fork(lambda: work(root / name), log), None) == 0, log.name
         return root / name
 
-    run = prepared("run", lambda out: train(asked, out, silent))
-    network = prepared("network", lambda out: METHODS["mend"].train(distiller, out, silent))
+    run = prepared("run", lambda out: train(asked, out, SILENT))
+    network = prepared("network", lambda out: METHODS["mend"].train(distiller, out, SILENT))
     bundle = prepared("bundle", lambda out: export_run(run, out, ExportConfig()))
     matched = CompressConfig(
         task=world["task"], model=world["student"], positions=8, shots=4, precision="fp16"
@@ -276,12 +275,12 @@ def commands(root: Path) -> list[Command]:
         assert any((place / "run.json").exists() for place in places), "no complete run is left"
 
     def trained(method: str, config: Any) -> Callable[[Path], object]:
-        return lambda out: METHODS[method].train(config, out, silent, True, True)
+        return lambda out: METHODS[method].train(config, out, SILENT, True, True)
 
     def anew(config: Any) -> Callable[[Path], object]:
         def again(out: Path) -> None:
             begun = (out / "config.toml").exists() and not (out / "run.json").exists()
-            train(config, out, silent, resume=begun, force=not begun)
+            train(config, out, SILENT, resume=begun, force=not begun)
 
         return again
 
@@ -297,7 +296,7 @@ def commands(root: Path) -> list[Command]:
             "train --force",
             anew(replace(asked, seed=1)),
             of_run,
-            lambda out: train(asked, out, silent),
+            lambda out: train(asked, out, SILENT),
             either,
         ),
         Command(
@@ -332,7 +331,7 @@ def commands(root: Path) -> list[Command]:
                 load_suite(root / "small.toml", SweepConfig(**world)),
                 out,
                 SweepConfig(threads=1),
-                lambda line: None,
+                SILENT,
             ),
             of_sweep,
         ),

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
+from edgecd.console import SILENT
 from edgecd.host import processes
 from edgecd.sweep import cell, run
 from edgecd.sweep.config import SweepConfig
@@ -47,7 +48,7 @@ def sweep(suite: Suite, out: Path) -> int:
     """Start a sweep in a fork; returns its process id."""
     child = os.fork()
     if child == 0:
-        run.run_sweep(suite, out, SweepConfig(threads=1), lambda line: None)
+        run.run_sweep(suite, out, SweepConfig(threads=1), SILENT)
         os._exit(0)
     return child
 

@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from edgecd.config import check_options, like, option
+from edgecd.console import Reporter
 from edgecd.contexts.methods import CLASSIFIER, Method
 from edgecd.files import write_json
 from edgecd.formats.run import RUN
 from edgecd.plotting.roles import STUDENT
-from edgecd.tasks.task import load_task, read_split
+from edgecd.tasks.splits import read_split
+from edgecd.tasks.task import load_task
 from edgecd.training.config import TrainConfig
-from edgecd.training.folder import finished, open_run
-from edgecd.training.run import Reporter
+from edgecd.training.folder import open_run
 
 
 @dataclass(frozen=True)
@@ -34,21 +35,20 @@ def train_toy(
 ) -> dict[str, Any]:
     """Count labels into the run folder `out`; returns its run.json."""
     task = load_task(config.task)
-    open_run(out, config, resume, force)
-    done = finished(out, reporter.say)
-    if done is not None:
-        return done
-    labels = [example.label for example in read_split(task, "train").examples]
-    run = {
-        "status": "done",
-        "method": config.method,
-        "looked": config.patience_of_saints,
-        "says": max(task.labels, key=labels.count),
-        "peak_rss_bytes": 0,
-        "timings_s": {"total": 0.0},
-    }
-    write_json(out / RUN, run)
-    return run
+    with open_run(out, config, reporter, resume, force, task.files) as done:
+        if done is not None:
+            return done
+        labels = [example.label for example in read_split(task, "train").examples]
+        run = {
+            "status": "done",
+            "method": config.method,
+            "looked": config.patience_of_saints,
+            "says": max(task.labels, key=labels.count),
+            "peak_rss_bytes": 0,
+            "timings_s": {"total": 0.0},
+        }
+        write_json(out / RUN, run)
+        return run
 
 
 TOY = Method(

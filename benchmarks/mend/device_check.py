@@ -29,7 +29,8 @@ from edgecd.lm.past import prefix_of
 from edgecd.lm.prompted import Prompted
 from edgecd.lm.scorer import make_scorer
 from edgecd.runtime.compress import compress_here
-from edgecd.tasks.task import load_task, read_split
+from edgecd.tasks.splits import read_split
+from edgecd.tasks.task import load_task
 
 LOADS = 30
 

@@ -6,7 +6,7 @@ Each step is a process of its own, and its result is kept at once.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from edgecd.bench.ledger import PROMPT_MODELS, RIVAL, Ledger, measure, run
 from edgecd.bench.plan import conversions, lesson
 from edgecd.bench.report.rows import Measured
 from edgecd.bench.systems.base import System
+from edgecd.console import Reporter
 from edgecd.formats.record import to_json
 from edgecd.host.machine import load_average
 
@@ -27,7 +28,7 @@ TRAINING_THREADS = 1
 class Work:
     """What there is to measure: systems, what each is asked, and where results and files go.
 
-    `folder` takes the files of converted systems, `progress` a line for people a step.
+    `folder` takes the files of converted systems.
     """
 
     systems: Sequence[System]
@@ -35,7 +36,7 @@ class Work:
     ledger: Ledger
     folder: Path
     rounds: int
-    progress: Callable[[str], None]
+    reporter: Reporter
 
 
 def convert(work: Work) -> None:
@@ -49,7 +50,7 @@ def convert(work: Work) -> None:
     ]
     for asked in conversions(waiting, work.specs, work.folder):
         names = list(asked.systems)
-        work.progress(f"making the {asked.precision} graphs of {', '.join(names)}")
+        work.reporter.say(f"making the {asked.precision} graphs of {', '.join(names)}")
         threads = work.specs[names[0]].threads
         reasons = measure(names[0], to_json(asked), threads, PROMPT_MODELS)
         for name, why in reasons.items():
@@ -63,7 +64,7 @@ def convert(work: Work) -> None:
 
 
 def _convert_peer(work: Work, system: System) -> None:
-    work.progress(f"converting the checkpoint for {system.name}")
+    work.reporter.say(f"converting the checkpoint for {system.name}")
     threads = work.specs[system.name].threads
     shared = work.folder / ".shared"  # traces of the checkpoint, which take minutes
     shared.mkdir(parents=True, exist_ok=True)
@@ -76,21 +77,53 @@ def _convert_peer(work: Work, system: System) -> None:
 
 
 def _train_rival(work: Work, system: System) -> None:
-    work.progress(f"training {system.name} on the same labels")
+    work.reporter.say(f"training {system.name} on the same labels")
     asked = lesson(work.specs[system.name], work.folder)
     why = measure(system.name, to_json(asked), TRAINING_THREADS, RIVAL)["skipped"]
     if why is not None:
         work.ledger.keep_evaluation(system.name, Skipped(why))
 
 
+@dataclass
+class _Steps:
+    """The processes that have still to run, and how many of them did."""
+
+    work: Work
+    total: int
+    done: int = 0
+
+    def begin(self, line: str) -> None:
+        """Say what is measured now."""
+        self.work.reporter.say(line)
+        self.work.reporter.progress("bench", self.done, self.total)
+
+    def end(self) -> None:
+        """One more is measured."""
+        self.done += 1
+        self.work.reporter.progress("bench", self.done, self.total)
+
+
+def _steps(work: Work) -> _Steps:
+    ledger, total = work.ledger, 0
+    for system in work.systems:
+        found = ledger.evaluation(system.name)
+        if isinstance(found, Skipped):
+            continue
+        total += found is None and system.accuracy_from is None
+        rounds = range(1, work.rounds + 1)
+        total += sum(ledger.timing(system.name, number) is None for number in rounds)
+    return _Steps(work, total)
+
+
 def measure_all(work: Work) -> tuple[list[Measured], list[str]]:
     """Every system's results, measured now or before, and what was left out and why."""
+    steps = _steps(work)
     skipped: dict[str, str] = {}
     evaluations: dict[str, Evaluation] = {}
     # Bundles first: they are quick, and what is wrong with them shows at once.
     for system in sorted(work.systems, key=lambda one: one.kind != "bundle"):
         if system.accuracy_from is None or work.ledger.evaluation(system.name) is not None:
-            answered = _evaluation(work, system)
+            answered = _evaluation(work, system, steps)
             if isinstance(answered, Skipped):
                 skipped[system.name] = answered.skipped
             else:
@@ -100,7 +133,7 @@ def measure_all(work: Work) -> tuple[list[Measured], list[str]]:
         for system in work.systems:
             if system.name in skipped:
                 continue
-            took = _timing(work, system, number)
+            took = _timing(work, system, number, steps)
             if isinstance(took, Skipped):
                 skipped[system.name] = took.skipped
             else:
@@ -113,30 +146,32 @@ def measure_all(work: Work) -> tuple[list[Measured], list[str]]:
     return measured, [f"{name} was left out: {why.rstrip('.')}." for name, why in skipped.items()]
 
 
-def _evaluation(work: Work, system: System) -> Evaluation | Skipped:
+def _evaluation(work: Work, system: System, steps: _Steps) -> Evaluation | Skipped:
     """What is kept, or what a process answers now."""
     known = work.ledger.evaluation(system.name)
     if known is not None:
         return known
-    work.progress(f"{system.name}: evaluation")
+    steps.begin(f"{system.name}: evaluation")
     spec = replace(_spec(work, system), do="evaluate")
     found = read_result(Evaluation, measure(system.name, to_json(spec), spec.threads), system.name)
     work.ledger.keep_evaluation(system.name, found)
+    steps.end()
     return found
 
 
-def _timing(work: Work, system: System, number: int) -> Timing | Skipped:
+def _timing(work: Work, system: System, number: int, steps: _Steps) -> Timing | Skipped:
     """What is kept of a round, or what a process takes now."""
     known = work.ledger.timing(system.name, number)
     if known is not None:
         return known
-    work.progress(f"{system.name}: timed, round {number} of {work.rounds}")
+    steps.begin(f"{system.name}: timed, round {number} of {work.rounds}")
     spec = replace(_spec(work, system), do="time")
     before = load_average()
     found = read_result(Timing, measure(system.name, to_json(spec), spec.threads), system.name)
     if isinstance(found, Timing):
         found = replace(found, load_average_before=before)
     work.ledger.keep_timing(system.name, number, found)
+    steps.end()
     return found
 
 

@@ -22,7 +22,8 @@ from edgecd.tasks.demonstrations import (
     read_labelled,
 )
 from edgecd.tasks.evaluation import EvalSet
-from edgecd.tasks.task import Task, read_split
+from edgecd.tasks.splits import read_split
+from edgecd.tasks.task import Task
 
 WARMUP_CALLS = {True: 1, False: 3}  # by whether the demonstrations are read for each query
 TIMED_CALLS = {True: 24, False: 90}

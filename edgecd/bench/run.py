@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from edgecd.bench.plan import (
     refuse_empty_prompts,
 )
 from edgecd.bench.report.beside import with_peers
+from edgecd.bench.report.mistakes import with_texts
 from edgecd.bench.report.record import SCHEMA, Machine, Report, Row, Training
 from edgecd.bench.report.rows import find_reference, make_rows, noise
 from edgecd.bench.report.verdict import judge, sentence
@@ -31,6 +32,7 @@ from edgecd.bench.systems.choose import (
     list_systems,
 )
 from edgecd.bench.systems.given import Bundle, GivenContext, Models, bundle_of_run, known_models
+from edgecd.console import SILENT, Reporter
 from edgecd.errors import InputError
 from edgecd.files import fingerprint, read_json
 from edgecd.formats.bundle import read_manifest
@@ -49,7 +51,7 @@ def bench(
     config: BenchConfig,
     out: Path,
     force: bool = False,
-    progress: Callable[[str], None] = lambda line: None,
+    reporter: Reporter = SILENT,
 ) -> Report:
     """Measure bundles and the prompts they replace; write the report to OUT and return it.
 
@@ -95,7 +97,7 @@ def bench(
     described = {name: one for name, one in to_json(machine).items() if name != "ram_bytes"}
     marks = {name: fingerprint(to_json(spec), described) for name, spec in specs.items()}
     ledger = open_ledger(out, marks, force)
-    work = Work(systems, specs, ledger, out / MODELS, config.rounds, progress)
+    work = Work(systems, specs, ledger, out / MODELS, config.rounds, reporter)
     convert(work)
     measured, left_out = measure_all(work)
     notes = [
@@ -107,9 +109,12 @@ def bench(
     rows = make_rows(measured, sets, task.labels, reference)
     siblings = {one.name for one in given if of_run and _made_as(one) == _made_as(of_run)}
     rows = with_peers(rows, measured, sets[0].name, siblings)
+    if config.with_texts:
+        rows = tuple(with_texts(row, sets[0]) for row in rows)
     report = Report(
         schema=SCHEMA,
         task=task.name,
+        labels=task.labels,
         split=sets[0].split,
         ood=tuple(one.name for one in sets[1:]),
         shots=len(shown.main) if roles else 0,

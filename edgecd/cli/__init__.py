@@ -5,10 +5,15 @@ Heavy modules are imported inside each command, so that `--help` answers at once
 
 from __future__ import annotations
 
+import contextlib
+import signal
+from typing import Any
+
 import typer
 
 # A module's import registers its commands: in the order of `--help`.
 # isort: off
+from edgecd.cli import checking  # noqa: F401
 from edgecd.cli import training  # noqa: F401
 from edgecd.cli import exporting  # noqa: F401
 from edgecd.cli import predicting  # noqa: F401
@@ -19,7 +24,7 @@ from edgecd.cli import contexts  # noqa: F401
 from edgecd.cli import about  # noqa: F401
 
 # isort: on
-from edgecd.cli.options import app
+from edgecd.cli.options import INTERRUPTED, app
 from edgecd.errors import EdgecdError
 from edgecd.host.faults import system_fault
 
@@ -27,15 +32,20 @@ __all__ = ["app", "main"]
 
 
 def main() -> None:
-    """Entry point: one line for an error that a person can mend, and its exit code."""
+    """Entry point: one line for an error that a person can mend, and its exit code.
+
+    To be terminated is to be interrupted: what goes on afterwards is said, and children end.
+    """
+    with contextlib.suppress(ValueError):  # not the main thread
+        signal.signal(signal.SIGTERM, _interrupt)
     try:
         app(standalone_mode=True)
     except EdgecdError as error:
         typer.echo(f"error: {error}", err=True)
         raise SystemExit(error.exit_code) from None
-    except KeyboardInterrupt:
-        typer.echo("interrupted; --resume goes on from the last saved state", err=True)
-        raise SystemExit(130) from None
+    except KeyboardInterrupt:  # before or after the command itself
+        typer.echo("interrupted", err=True)
+        raise SystemExit(INTERRUPTED) from None
     except BrokenPipeError:
         raise SystemExit(0) from None
     except Exception as error:
@@ -43,3 +53,7 @@ def main() -> None:
             raise
         typer.echo(f"error: {said}", err=True)
         raise SystemExit(2) from None
+
+
+def _interrupt(number: int, frame: Any) -> None:
+    raise KeyboardInterrupt

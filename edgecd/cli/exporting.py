@@ -49,12 +49,12 @@ def export(
             from edgecd.tasks.task import load_task
 
             task = load_task(str(request.task))
-            result = export_language_model(str(run), task, out, request, force, console.say)
+            result = export_language_model(str(run), task, out, request, force, console.reporter)
         elif is_distiller(run):
             from edgecd.export.compressor import export_compressor
 
-            result = export_compressor(run, out, request, force, console.say)
+            result = export_compressor(run, out, request, force, console.reporter)
         else:
-            result = export_run(run, out, request, force, console.say)
+            result = export_run(run, out, request, force, console.reporter)
     kind = "compressor" if "compressor" in result else "bundle"
     print_result(as_json, result, lambda: console.show(f"{kind}: {out}"))

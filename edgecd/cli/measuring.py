@@ -57,7 +57,7 @@ def bench(
 
     with Console(quiet) as console:
         console.say(chosen.line)
-        report = run_bench(chosen.bundles, chosen.request, chosen.out, force, console.say)
+        report = run_bench(chosen.bundles, chosen.request, chosen.out, force, console.reporter)
     print_result(
         as_json,
         write_report(report),

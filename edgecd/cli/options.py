@@ -2,15 +2,47 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import sys
 from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
+import typer.core
 
 from edgecd.errors import InputError
 
+# How a command goes on that was interrupted.
+_GOES_ON = {
+    "train": "the same command with --resume goes on from the last saved state",
+    **dict.fromkeys(("bench", "sweep", "meta-test"), "the same command goes on where it stopped"),
+}
+INTERRUPTED = 130
+
+
+class _Commands(typer.core.TyperGroup):
+    """All commands: an interrupt is one line, and a reader who has read enough is no error."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            try:
+                return super().invoke(ctx)
+            finally:
+                sys.stdout.flush()
+        except BrokenPipeError:
+            with contextlib.suppress(OSError):  # what is left to write goes nowhere
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from None
+        except KeyboardInterrupt:
+            goes_on = _GOES_ON.get(str(ctx.invoked_subcommand))
+            typer.echo(f"interrupted: {goes_on}" if goes_on else "interrupted", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+
+
 app = typer.Typer(
+    cls=_Commands,
     help="Turn a prompt into a small on-device model.",
     no_args_is_help=True,
     add_completion=False,

@@ -36,16 +36,15 @@ def train(
     chosen = choose_training(asked, out, resume, force)
     for module in ("torch", "transformers", "peft"):
         require(module, "train")
+    from edgecd.cli.summary import show_run
     from edgecd.console import Console
-    from edgecd.training.run import Reporter
 
     with Console(quiet) as console:
         console.say(chosen.line)
-        reporter = Reporter(console.say, console.progress)
         method = find_method(chosen.request.method)
-        run = method.train(chosen.request, chosen.out, reporter, resume, force)
+        run = method.train(chosen.request, chosen.out, console.reporter, resume, force)
     next_step = method.next_step.format(out=chosen.out)
-    print_result(as_json, run, lambda: console.run_summary(run, chosen.out, next_step))
+    print_result(as_json, run, lambda: show_run(console, run, chosen.out, next_step))
 
 
 @command(SweepConfig)
@@ -73,7 +72,7 @@ def sweep(
     from edgecd.sweep.run import TABLE, run_sweep
 
     with Console(quiet) as console:
-        result = run_sweep(chosen, out, request, console.say, force)
+        result = run_sweep(chosen, out, request, console.reporter, force)
     table = out / TABLE
     show = sweep_json(result)
     print_result(as_json, show, lambda: typer.echo(table.read_text(encoding="utf-8")))

@@ -20,7 +20,8 @@ from edgecd.plotting.style import figure, plain, save
 from edgecd.tasks.demonstrations import draw_demonstrations
 from edgecd.tasks.encoding import token_ids
 from edgecd.tasks.prompts import SEPARATOR
-from edgecd.tasks.task import Task, read_split
+from edgecd.tasks.splits import read_split
+from edgecd.tasks.task import Task
 
 TOKENS_SHOWN = 12
 

@@ -30,7 +30,8 @@ from edgecd.lm.scorer import Scorer, make_scorer
 from edgecd.tasks.demonstrations import calibration_inputs, draw_demonstrations
 from edgecd.tasks.encoding import encode_prompt
 from edgecd.tasks.metrics import label_calibration, log_softmax
-from edgecd.tasks.task import load_task, read_split
+from edgecd.tasks.splits import read_split
+from edgecd.tasks.task import load_task
 
 FITTED_INPUTS = 64
 

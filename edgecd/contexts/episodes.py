@@ -11,6 +11,7 @@ from typing import Any
 from edgecd.contexts.language import Continuation
 from edgecd.contexts.loss import Episode
 from edgecd.errors import InputError
+from edgecd.files import read_text
 from edgecd.tasks.encoding import demonstration_ids, token_ids
 from edgecd.tasks.partition import MetaTask, Pool, TextExample
 from edgecd.tasks.prompts import SEPARATOR
@@ -128,7 +129,7 @@ def read_passages(corpus: str, column: str = "text") -> list[str]:
     """
     path = Path(corpus).expanduser()
     if path.suffix == ".txt" and path.is_file():
-        blocks = path.read_text(encoding="utf-8").split("\n\n")
+        blocks = read_text(path).split("\n\n")
         passages = [block.strip() for block in blocks if block.strip()]
     else:
         name, _, rest = corpus.partition(":")

@@ -18,7 +18,7 @@ from edgecd.errors import InputError, suggest
 from edgecd.plotting.roles import MEND, PBFT, PROMPT_TUNING, STUDENT
 
 if TYPE_CHECKING:
-    from edgecd.training.run import Reporter
+    from edgecd.console import Reporter
 
 # What an export writes of a run: a classifier's bundle, or the graph that makes contexts.
 CLASSIFIER, COMPRESSOR = "classifier", "compressor"

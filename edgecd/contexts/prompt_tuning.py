@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from edgecd.console import Reporter
 from edgecd.contexts.compress import calibrated, past_of
 from edgecd.contexts.config import PromptTuningConfig
 from edgecd.contexts.episodes import query_ids
@@ -27,10 +28,10 @@ from edgecd.lm.past import make_context
 from edgecd.lm.scorer import make_scorer
 from edgecd.tasks.demonstrations import Demonstrations, calibration_inputs, draw_demonstrations
 from edgecd.tasks.partition import TextExample, text_example
-from edgecd.tasks.task import Example, Task, load_task, read_split
+from edgecd.tasks.splits import read_split
+from edgecd.tasks.task import Example, Task, load_task
 from edgecd.training.folder import forget_lost_steps, open_log, open_run
 from edgecd.training.record import FrozenModel, PromptRecord, run_json
-from edgecd.training.run import Reporter
 from edgecd.training.state import saved_step
 
 STAGE = "prompt-tuning"

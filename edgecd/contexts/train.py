@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
+from edgecd.console import Reporter
 from edgecd.contexts.config import DISTILLERS, MendConfig
 from edgecd.contexts.episodes import TaskEpisodes, TextEpisodes, read_passages
 from edgecd.contexts.language import is_encoder_decoder, load_frozen
@@ -34,7 +35,6 @@ from edgecd.tasks.partition import Partition, load_partition
 from edgecd.training.account import Account
 from edgecd.training.folder import forget_lost_steps, open_log, open_run
 from edgecd.training.record import DistillerRecord, FrozenModel, run_json
-from edgecd.training.run import Reporter
 from edgecd.training.state import save_tensors, saved_step
 from edgecd.training.student import add_adapter, load_trainable, trainable_state
 

@@ -22,6 +22,7 @@ from edgecd.demo.model import demo_student, demo_teacher
 from edgecd.errors import EdgecdError
 from edgecd.folders import claim, forget_aside, refuse_existing, set_aside
 from edgecd.host.memory import peak_child_rss_bytes, peak_rss_bytes
+from edgecd.host.processes import own_code_only
 from edgecd.plotting.roles import TEACHER
 
 TRAIN = {
@@ -110,7 +111,7 @@ def _edgecd(
     for name, value in options.items():
         words += [f"--{name}", _absolute(value)]
     program = [sys.executable, "-m", "edgecd", *words]
-    done = subprocess.run(program, stdout=subprocess.PIPE, cwd=folder)
+    done = subprocess.run(program, stdout=subprocess.PIPE, cwd=folder, env=own_code_only())
     if done.returncode:
         error = EdgecdError(f"the demo stopped at: edgecd {' '.join(words)}")
         error.exit_code = done.returncode

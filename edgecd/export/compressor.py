@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgecd.console import SILENT, Reporter
 from edgecd.errors import CheckFailed, InputError
 from edgecd.export.config import ExportConfig
 from edgecd.export.context_graphs import (
@@ -48,7 +49,7 @@ def export_compressor(
     out: Path,
     config: ExportConfig | None = None,
     force: bool = False,
-    say: Callable[[str], None] = lambda line: None,
+    reporter: Reporter = SILENT,
 ) -> dict[str, Any]:
     """Export a distiller with its frozen language model as a compressor; returns what was done.
 
@@ -72,7 +73,7 @@ def export_compressor(
     trained = load_distiller(run, torch.device("cpu"), torch.float32)
     with torch.no_grad():
         expected = past_of(trained.network.front(trained.lm, PROBE))
-    say("writing the graph of the distiller and its language model")
+    reporter.say("writing the graph of the distiller and its language model")
     graph = treat(compressor_graph(trained.lm, trained.network))
     facts = CompressorFacts(
         method=trained.config.method,

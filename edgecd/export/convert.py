@@ -6,18 +6,20 @@ import tempfile
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgecd.console import SILENT, Reporter
 from edgecd.errors import CheckFailed, InputError, require
 from edgecd.export import parity
 from edgecd.export.activations import Feed, linears, make_feeds
 from edgecd.export.audit import audit, refuse_folded
 from edgecd.export.config import ExportConfig
-from edgecd.export.recipes import RECIPES, Candidate, Say
+from edgecd.export.recipes import RECIPES, Candidate
 from edgecd.export.run_folder import RunFolder, load_run
 from edgecd.export.samples import record_samples
 from edgecd.export.selective import Selective, choose_threshold, measure
@@ -30,7 +32,7 @@ from edgecd.formats.manifest import MODEL, Manifest
 from edgecd.formats.precision import FP32, PRECISIONS, Precision, find_precision
 from edgecd.runtime.predictor import Predictor, softmax
 from edgecd.runtime.session import open_session, signature
-from edgecd.tasks.answerer import Fields
+from edgecd.tasks.answerer import Fields, answered
 from edgecd.tasks.batching import BATCH_TOKENS
 from edgecd.tasks.control import without_control
 from edgecd.tasks.encoding import Encoded, constant_prefix
@@ -78,15 +80,14 @@ def export_run(
     out: Path,
     config: ExportConfig | None = None,
     force: bool = False,
-    say: Callable[[str], None] = lambda line: None,
+    reporter: Reporter = SILENT,
 ) -> dict[str, Any]:
     """Export RUN/checkpoint as a bundle at `out`; returns what was done, as JSON.
 
     The first treatment, fastest first, whose answers differ from the PyTorch checkpoint's on at
     most `config.max_flips_pct` percent of the held-out examples is kept. `config` None means full
     precision. Raises CheckFailed, with all that was tried, when no treatment passes; InputError for
-    a run that is not finished or an `out` that is there without `force`. `say` gets one line of
-    progress at a time.
+    a run that is not finished or an `out` that is there without `force`.
     """
     config = config or ExportConfig()
     precision = find_precision(config.goal.precision)
@@ -100,6 +101,7 @@ def export_run(
     measured, gate = parity.split(heldout)
     exact = precision.is_quantized and config.trim_vocab is None
     seen = gate.first(GRAPH_CHECK_EXAMPLES) if exact else gate
+    say = reporter.say
     say(f"PyTorch checkpoint on {len(seen.fields)} held-out examples")
     answerer = Checkpoint(
         model,
@@ -109,7 +111,9 @@ def export_run(
         parity.REFERENCE_ROWS,
         BATCH_TOKENS,
     )
-    reference = answerer.logits(seen.fields)
+    reference = answered(
+        answerer.logits, seen.fields, partial(reporter.progress, "PyTorch checkpoint")
+    )
     trimmed: dict[str, Any] = {}
     if config.trim_vocab is not None:
         loaded, trimmed = _trim(model, loaded, config.trim_vocab, say)
@@ -121,7 +125,7 @@ def export_run(
     job = Job(loaded, measured, gate, reference, exact, trimmed)
     sources = [source]
     del source
-    return finish(job, sources, out, config, force, say, started)
+    return finish(job, sources, out, config, force, reporter, started)
 
 
 def need_export() -> None:
@@ -136,7 +140,7 @@ def finish(
     out: Path,
     config: ExportConfig,
     force: bool,
-    say: Say,
+    reporter: Reporter,
     started: float,
 ) -> dict[str, Any]:
     """Treat the one source graph, which is taken out of the list, and write what passes the gate.
@@ -154,14 +158,16 @@ def finish(
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.work.") as work:
         desk = _Desk(job, source.prefix, Path(work))
         if job.exact:
-            say(f"full precision on {len(gate.fields)} held-out examples")
-            reference = _exact_logits(desk, source.graph, gate, reference)
+            reporter.say(f"full precision on {len(gate.fields)} held-out examples")
+            reference = _exact_logits(desk, source.graph, gate, reference, reporter)
         names = [value.name for value in source.graph.graph.input]
         feeds = desk.feeds(parity.encode(job.measured, loaded), names)
-        made = RECIPES[precision.name].make(source, feeds, config.goal.weight_bits, say)
+        made = RECIPES[precision.name].make(source, feeds, config.goal.weight_bits, reporter)
         used, linear_layers = source.exporter, _linear_layers(source)
         del source
-        passed = _first_to_pass(made, desk, precision, gate, reference, config.max_flips_pct, say)
+        passed = _first_to_pass(
+            made, desk, precision, gate, reference, config.max_flips_pct, reporter
+        )
         audited = audit(desk.path)
         if precision.is_quantized:
             refuse_folded(passed.candidate.graph, audited, linear_layers)
@@ -249,6 +255,11 @@ class _Desk:
         return [{**feed, PAST: context.past, HEAD: context.head} for feed in feeds]
 
 
+def _answers(predictor: Predictor) -> Callable[[Sequence[Fields]], NDArray[np.float32]]:
+    """A graph's logits, whatever they are: the gate counts what is no number."""
+    return lambda inputs: predictor.run(predictor.encode(inputs))
+
+
 def _selective(
     config: ExportConfig, predictor: Predictor, gate: parity.HeldOut
 ) -> Selective | None:
@@ -270,7 +281,11 @@ def _linear_layers(source: Source) -> int:
 
 
 def _exact_logits(
-    desk: _Desk, graph: onnx.ModelProto, gate: parity.HeldOut, checkpoint: NDArray[np.float32]
+    desk: _Desk,
+    graph: onnx.ModelProto,
+    gate: parity.HeldOut,
+    checkpoint: NDArray[np.float32],
+    reporter: Reporter,
 ) -> NDArray[np.float32]:
     """The fp32 graph's logits on the whole gate, faster than PyTorch's.
 
@@ -278,7 +293,8 @@ def _exact_logits(
     cure a graph that is wrong already.
     """
     full = PRECISIONS[FP32]
-    logits = desk.predictor(graph, FP32).logits(gate.fields)
+    progress = partial(reporter.progress, "full precision")
+    logits = answered(_answers(desk.predictor(graph, FP32)), gate.fields, progress)
     seen = len(checkpoint)
     found = parity.compare(logits[:seen], checkpoint, gate.gold[:seen])
     if not parity.passes(found, full, max_flips_pct=100):
@@ -297,15 +313,16 @@ def _first_to_pass(
     gate: parity.HeldOut,
     reference: NDArray[np.float32],
     max_flips_pct: float,
-    say: Say,
+    reporter: Reporter,
 ) -> Passed:
     tried: list[parity.Trial] = []
     for candidate in made:
         predictor = desk.predictor(candidate.graph, precision.name)
-        found = parity.judge(predictor, gate, reference, max_flips_pct)
+        progress = partial(reporter.progress, f"checking {candidate.treatment}")
+        found = parity.judge(_answers(predictor), gate, reference, max_flips_pct, progress)
         tried.append(parity.Trial(candidate.treatment, found, desk.path.stat().st_size))
         passed = parity.passes(found, precision, max_flips_pct)
-        say(
+        reporter.say(
             f"{candidate.treatment} ({candidate.description}): {found.label_flips} of "
             f"{found.examples} labels flipped ({found.flips_pct:.2f}%), "
             f"{'kept' if passed else 'refused'}"
@@ -325,7 +342,7 @@ def _first_to_pass(
 
 
 def _trim(
-    model: PreTrainedModel, loaded: RunFolder, corpus: Path, say: Say
+    model: PreTrainedModel, loaded: RunFolder, corpus: Path, say: Callable[[str], None]
 ) -> tuple[RunFolder, dict[str, Any]]:
     """Shrink the model's vocabulary in place; returns the run with the smaller tokenizer."""
     import torch

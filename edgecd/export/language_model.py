@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgecd.console import SILENT, Reporter
 from edgecd.errors import InputError
 from edgecd.export import parity
 from edgecd.export.config import ExportConfig
 from edgecd.export.convert import GRAPH_CHECK_EXAMPLES, Job, finish, need_export
-from edgecd.export.recipes import Say
 from edgecd.export.run_folder import RunFolder
 from edgecd.export.source import Source
 from edgecd.folders import refuse_existing
@@ -23,7 +22,8 @@ from edgecd.formats.context import Context, read_context, refuse_other_model, wr
 from edgecd.formats.manifest import CONTEXT
 from edgecd.formats.precision import find_precision
 from edgecd.tasks.demonstrations import calibration_inputs
-from edgecd.tasks.task import Task, read_split
+from edgecd.tasks.splits import read_split
+from edgecd.tasks.task import Task
 
 if TYPE_CHECKING:
     from edgecd.lm.models import LanguageModel
@@ -38,7 +38,7 @@ def export_language_model(
     out: Path,
     config: ExportConfig | None = None,
     force: bool = False,
-    say: Callable[[str], None] = lambda line: None,
+    reporter: Reporter = SILENT,
     max_length: int = 256,
 ) -> dict[str, Any]:
     """Export a language model, frozen as it is, as a bundle at `out`; returns what was done.
@@ -56,6 +56,7 @@ def export_language_model(
     import torch
 
     from edgecd.export.graph import refuse_too_large
+    from edgecd.lm.licences import stated_licence
     from edgecd.lm.models import load_language_model, pick_device
     from edgecd.lm.past import model_fingerprint
     from edgecd.lm.scorer import make_scorer
@@ -83,19 +84,23 @@ def export_language_model(
             template=context.facts.prompt,
             max_length=context.facts.max_length,
             pad_token_id=0,
-            made={"method": "language-model", "model": context.facts.model},
+            made={
+                "method": "language-model",
+                "model": context.facts.model,
+                "licences": {"model": stated_licence(model)},
+            },
             tokenizer=lm.text_tokenizer,
             after_context=True,
         )
         measured, gate = parity.split(_heldout(task))
         exact = find_precision(config.goal.precision).is_quantized
         seen = gate.first(GRAPH_CHECK_EXAMPLES) if exact else gate
-        say(f"PyTorch on {len(seen.fields)} held-out examples after the context")
+        reporter.say(f"PyTorch on {len(seen.fields)} held-out examples after the context")
         reference = _reference(scorer, context, seen)
         job = Job(loaded, measured, gate, reference, exact, {}, context, context_file)
-        sources = [_source(scorer, say)]
+        sources = [_source(scorer, reporter)]
         del scorer, lm
-        return finish(job, sources, out, config, force, say, started)
+        return finish(job, sources, out, config, force, reporter, started)
 
 
 def _zero_shot(lm: LanguageModel, task: Task, max_length: int) -> Context:
@@ -116,12 +121,12 @@ def _zero_shot(lm: LanguageModel, task: Task, max_length: int) -> Context:
     return calibrated(context, scorer, inputs)
 
 
-def _source(scorer: Scorer, say: Say) -> Source:
+def _source(scorer: Scorer, reporter: Reporter) -> Source:
     from edgecd.export.families import read_stack
     from edgecd.export.graph import write_graph
     from edgecd.lm.fold import fold
 
-    say(f"writing the fused graph of {scorer.lm.model.config.model_type}")
+    reporter.say(f"writing the fused graph of {scorer.lm.model.config.model_type}")
     stack = read_stack(fold(scorer.lm, scorer.template))
     return Source(write_graph(stack, is_open=True), "fused", (), stack, is_open=True)
 

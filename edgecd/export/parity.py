@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from edgecd.errors import InputError
 from edgecd.formats.precision import Precision
 from edgecd.formats.run import HELDOUT
-from edgecd.tasks.answerer import Answerer, Fields
+from edgecd.tasks.answerer import Fields, Progress
 from edgecd.tasks.encoding import Encoded, encode_prompt
 from edgecd.tasks.prompts import PromptTemplate, value_of
 
@@ -191,13 +191,15 @@ def compare(
 
 
 def judge(
-    answerer: Answerer,
+    ask: Callable[[Sequence[Fields]], NDArray[np.float32]],
     gate: HeldOut,
     reference: NDArray[np.float32],
     max_flips_pct: float,
+    progress: Progress = lambda done, total: None,
 ) -> Parity:
     """A graph's answers over the gate's examples, in chunks: a hopeless graph is left early.
 
+    `ask` gives its logits, float32 [inputs, labels], which may be no numbers: they count as flips.
     What comes back is then of the examples seen so far, of which too many have flipped already for
     the whole to pass.
     """
@@ -205,8 +207,9 @@ def judge(
     done = 0
     while True:
         chunk = gate.fields[done : done + CHUNK_EXAMPLES]
-        parts.append(answerer.logits(chunk))
+        parts.append(ask(chunk))
         done += len(chunk)
+        progress(done, len(gate.fields))
         parity = compare(np.concatenate(parts), reference[:done], gate.gold[:done])
         hopeless = 100 * parity.label_flips > max_flips_pct * len(gate.fields)
         if hopeless or done == len(gate.fields):

@@ -86,6 +86,7 @@ def quantize(
     treatment: Treatment,
     round_linear: Rounder | None = None,
     weight_bits: int = 8,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> onnx.ModelProto:
     """The quantized graph: linear layers as the treatment says, embeddings by row or block.
 
@@ -97,7 +98,8 @@ def quantize(
     model = ir.from_proto(graph)
     round_linear = round_linear or rounder()
     levels = 2 ** (weight_bits - 1) - 1
-    for layer in list(linears(model.graph)):
+    layers = list(linears(model.graph))
+    for done, layer in enumerate(layers, start=1):
         tape = ir.tape.Tape()
         if treatment.weights_only:
             result = _weights_only(tape, layer, round_linear, treatment.bits)
@@ -106,6 +108,7 @@ def quantize(
         else:
             result = _one_pass(tape, layer, round_linear, levels)
         _replace(model.graph, layer.nodes, result, tape)
+        progress(done, len(layers))
     for node in list(model.graph):
         if node.op_type in ("Gather", "Slice") and is_matrix(node.inputs[0]):
             tape = ir.tape.Tape()

@@ -9,8 +9,10 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
+from edgecd.console import Reporter
 from edgecd.export.activations import Feed, LinearInput, measure_activations
 from edgecd.export.encoder_stack import EncoderStack
 from edgecd.export.quantize import (
@@ -27,7 +29,6 @@ from edgecd.export.stack import Past, Stack, join_pasts, split_pasts, with_pasts
 if TYPE_CHECKING:
     import onnx
 
-Say = Callable[[str], None]
 Pasts = Sequence[Sequence[Past]]
 
 
@@ -55,23 +56,29 @@ class Recipe:
     precision that it is not made in.
     """
 
-    make: Callable[[Source, Sequence[Feed], int, Say], Iterator[Candidate]]
+    make: Callable[[Source, Sequence[Feed], int, Reporter], Iterator[Candidate]]
     needs_fused: bool = False
     compressor: Callable[[onnx.ModelProto], onnx.ModelProto] | None = None
 
 
-def _full(source: Source, feeds: Sequence[Feed], weight_bits: int, say: Say) -> Iterator[Candidate]:
+def _full(
+    source: Source, feeds: Sequence[Feed], weight_bits: int, reporter: Reporter
+) -> Iterator[Candidate]:
     yield Candidate("fp32", "full precision", source.graph, source.pasts)
 
 
-def _half(source: Source, feeds: Sequence[Feed], weight_bits: int, say: Say) -> Iterator[Candidate]:
+def _half(
+    source: Source, feeds: Sequence[Feed], weight_bits: int, reporter: Reporter
+) -> Iterator[Candidate]:
     from edgecd.export.half import half_graph
 
     yield Candidate("fp16", "half precision", half_graph(source.graph), source.pasts)
 
 
-def _int8(source: Source, feeds: Sequence[Feed], weight_bits: int, say: Say) -> Iterator[Candidate]:
-    say(f"measuring activations on {_texts(feeds)} texts")
+def _int8(
+    source: Source, feeds: Sequence[Feed], weight_bits: int, reporter: Reporter
+) -> Iterator[Candidate]:
+    reporter.say(f"measuring activations on {_texts(feeds)} texts")
     graph, stack, pasts, is_open = source.graph, source.stack, source.pasts, source.is_open
     del source  # every copy of the weights counts
     if stack is not None:
@@ -83,16 +90,18 @@ def _int8(source: Source, feeds: Sequence[Feed], weight_bits: int, say: Say) -> 
     del stack
     gc.collect()
     inputs = measure_activations(graph, feeds)
-    yield from _rounded(graph, pasts, int8_treatments(inputs), inputs, weight_bits, say)
+    yield from _rounded(graph, pasts, int8_treatments(inputs), inputs, weight_bits, reporter)
 
 
-def _int4(source: Source, feeds: Sequence[Feed], weight_bits: int, say: Say) -> Iterator[Candidate]:
+def _int4(
+    source: Source, feeds: Sequence[Feed], weight_bits: int, reporter: Reporter
+) -> Iterator[Candidate]:
     """Its inputs are rounded by block anyway, so its weights are better left as they are."""
-    say(f"measuring activations on {_texts(feeds)} texts")
+    reporter.say(f"measuring activations on {_texts(feeds)} texts")
     graph, pasts = source.graph, source.pasts
     del source
     inputs = measure_activations(graph, feeds)
-    yield from _rounded(graph, pasts, INT4_TREATMENTS, inputs, weight_bits, say)
+    yield from _rounded(graph, pasts, INT4_TREATMENTS, inputs, weight_bits, reporter)
 
 
 def _rounded(
@@ -101,12 +110,14 @@ def _rounded(
     treatments: Sequence[Treatment],
     inputs: Mapping[str, LinearInput],
     weight_bits: int,
-    say: Say,
+    reporter: Reporter,
 ) -> Iterator[Candidate]:
     round_linear = rounder(inputs)
     for treatment in treatments:
-        say(f"rounding weights: {treatment.name}")
-        quantized = quantize(graph, treatment, round_linear, weight_bits)
+        what = f"rounding weights: {treatment.name}"
+        reporter.say(what)
+        progress = partial(reporter.progress, what)
+        quantized = quantize(graph, treatment, round_linear, weight_bits, progress)
         yield Candidate(treatment.name, treatment.description, quantized, pasts)
 
 

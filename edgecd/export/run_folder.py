@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _HOW_MADE = (
     "teacher",
     "student",
+    "licences",
     "method",
     "adapter",
     "layers",

@@ -18,8 +18,9 @@ from typing import Any
 from edgecd.errors import CheckFailed, InputError
 from edgecd.files import sha256_file, write_json, write_text
 from edgecd.folders import new_folder
+from edgecd.formats import strict
 from edgecd.formats.card import model_card
-from edgecd.formats.graphfile import refuse_external_data
+from edgecd.formats.graphfile import check_graph
 from edgecd.formats.manifest import (
     CONTEXT,
     LISTED,
@@ -56,7 +57,7 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         raw = json.loads(
             path.read_text(encoding="utf-8"),
-            object_pairs_hook=_unique_keys,
+            object_pairs_hook=strict.unique_keys,
             parse_constant=_no_constant,
         )
     except (ValueError, RecursionError) as bad:
@@ -68,7 +69,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def check_files(folder: Path, manifest: Manifest, names: Iterable[str] = LISTED) -> None:
-    """Compare files with the manifest, and refuse a graph that points to other files.
+    """Compare files with the manifest, and refuse a graph that no bundle has (see `graphfile`).
 
     Of `names`, those that the manifest lists are checked. Raises CheckFailed naming the file
     that is missing or differs, InputError for a link in place of a file.
@@ -93,7 +94,7 @@ def check_files(folder: Path, manifest: Manifest, names: Iterable[str] = LISTED)
                 "copy the bundle again"
             )
         if name == MODEL:
-            refuse_external_data(path)
+            check_graph(path)
 
 
 def write_bundle(
@@ -129,14 +130,6 @@ def _record(path: Path) -> FileRecord:
 def _plain_file(path: Path) -> None:
     if path.is_symlink() or not path.is_file():
         raise InputError(f"{path} must be a plain file, not a link or a folder: copy the files")
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    # Readers differ in which of two equal keys they take, so two are refused.
-    value = dict(pairs)
-    if len(value) < len(pairs):
-        raise ValueError("a key appears twice")
-    return value
 
 
 def _no_constant(name: str) -> Any:

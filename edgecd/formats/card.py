@@ -46,6 +46,10 @@ print(predictor.predict({call}))
 
 {_table(_parity_rows(manifest.parity))}
 
+## Licences
+
+{_licences(made)}
+
 ## Provenance
 
 {_table(made)}
@@ -102,6 +106,32 @@ def _recipe(made: Mapping[str, Any]) -> str:
         f"Student {_code(made.get('student', '?'))}{layers}, taught by {_code(made['teacher'])} "
         f"(method {_code(made.get('method', '?'))}, adapter {_code(made.get('adapter', '?'))}, "
         f"{made.get('shots', '?')} demonstrations in the teacher's input, none in the student's)."
+    )
+
+
+def _licences(made: Mapping[str, Any]) -> str:
+    """Whose weights and answers are in it, and what their licences are, where anyone said."""
+    known = made.get("licences")
+    stated: Mapping[str, Any] = known if isinstance(known, Mapping) else {}
+    parts = {
+        "model": "holds the weights of",
+        "student": "holds weights that were trained from those of",
+        "teacher": "was trained on the outputs of",
+    }
+    lines = [
+        f"- It {words} {_code(made[role])}, whose licence is "
+        + (
+            f"{_code(stated[role])}, as its README says."
+            if stated.get(role)
+            else "not stated here."
+        )
+        for role, words in parts.items()
+        if made.get(role) and (role in stated or not stated)
+    ]
+    if not lines:
+        return "What it was made from is not recorded."
+    return "\n".join(
+        ["The licences of the models that it comes from apply to this bundle:", "", *lines]
     )
 
 

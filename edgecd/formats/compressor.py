@@ -13,7 +13,7 @@ from typing import Any
 from edgecd.errors import CheckFailed, InputError
 from edgecd.files import read_json, sha256_file
 from edgecd.formats import strict
-from edgecd.formats.graphfile import refuse_external_data
+from edgecd.formats.graphfile import check_graph
 from edgecd.formats.manifest import MODEL, TOKENIZER
 
 FACTS = "compressor.json"
@@ -71,7 +71,7 @@ def read_facts(folder: Path) -> CompressorFacts:
                 f"{file} has been changed or damaged: its SHA-256 is not that of {FACTS}; "
                 "copy the compressor again"
             )
-    refuse_external_data(folder / MODEL)
+    check_graph(folder / MODEL)
     return facts
 
 

@@ -121,7 +121,7 @@ def read_context(path: Path) -> Context:
                 f"{path} has been changed or damaged: its SHA-256 is not the one inside; "
                 "compress the demonstrations again"
             )
-        return _checked(Context(_parse_facts(raw), *_unpacked(tensors)))
+        return checked(Context(_parse_facts(raw), *_unpacked(tensors)))
     except InputError as bad:
         raise InputError(f"{path}: {bad}") from None
 
@@ -198,7 +198,10 @@ def _widened(name: str, tensors: Mapping[str, NDArray[Any]]) -> Array:
     return wide
 
 
-def _checked(context: Context) -> Context:
+def checked(context: Context) -> Context:
+    """The context; InputError for arrays of other sizes than it says, or with no numbers."""
+    if context.past.ndim != 5 or context.past.shape[1] != 2 or context.head.ndim != 2:
+        raise InputError(f"its arrays are {context.past.shape} and {context.head.shape}")
     if context.head.shape[0] != len(context.facts.labels):
         raise InputError(f"{context.head.shape[0]} rows for {len(context.facts.labels)} labels")
     if not (np.isfinite(context.past).all() and np.isfinite(context.head).all()):

@@ -16,6 +16,7 @@ from edgecd.files import read_json, write_json
 KNOWN = "hashes.json"
 MOST_KNOWN = 2_000
 _CHUNK = 1 << 22
+_SMALL = 1 << 20  # read at once
 # A file may change again within the clock's grain without showing it.
 _SETTLED_S = 2.0
 
@@ -41,7 +42,7 @@ def file_hash(path: Path) -> str:
         while chunk := stream.read(_CHUNK):
             digest.update(chunk)
     found = str(digest.hexdigest())
-    if _said_of(path) == said and time.time_ns() - said[1] > _SETTLED_S * 1e9:
+    if said[0] > _SMALL and _said_of(path) == said and time.time_ns() - said[1] > _SETTLED_S * 1e9:
         _remember(where, [*said, found])
     return found
 

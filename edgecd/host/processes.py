@@ -11,6 +11,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import IO, Any
 
@@ -126,12 +127,27 @@ def run_spec(work: Callable[[Any], Any], spec_path: str, result_path: str) -> in
 
 
 def environment(threads: int) -> dict[str, str]:
-    """The variables of a process with so many threads."""
+    """The variables of a process with so many threads; see `own_code_only`."""
     return {
-        **os.environ,
+        **own_code_only(),
         **dict.fromkeys(_THREAD_VARIABLES, str(threads)),
         "TOKENIZERS_PARALLELISM": "false",
     }
+
+
+def own_code_only() -> dict[str, str]:
+    """The variables of a Python that imports nothing from the working directory.
+
+    Who works in a folder of somebody else's, with a numpy.py in it, does not mean to run that. Only
+    where edgecd itself lies there is its folder searched, as it is in this process.
+    """
+    given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    paths = [path for path in given if Path(path).is_absolute()]
+    home, here = Path(__file__).resolve().parents[2], Path.cwd()
+    elsewhere = [path for path in sys.path if path and Path(path).resolve() != here]
+    if home == here and PathFinder.find_spec("edgecd", elsewhere) is None:
+        paths.append(str(home))
+    return {**os.environ, "PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def ending(code: int) -> str:

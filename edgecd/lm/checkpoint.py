@@ -21,6 +21,7 @@ from edgecd.lm.rows import ROWS, classifier_logits
 from edgecd.lm.weights import refuse_folder, refuse_lost
 from edgecd.tasks.answerer import Fields
 from edgecd.tasks.encoding import Encoded, encode_prompt
+from edgecd.tasks.metrics import finite
 from edgecd.tasks.prompts import PromptTemplate
 
 if TYPE_CHECKING:
@@ -52,8 +53,12 @@ class Checkpoint:
         return [encode_prompt(self.tokenizer, self.template, x, self.max_length) for x in inputs]
 
     def logits(self, inputs: Sequence[Fields]) -> NDArray[np.float32]:
-        """The classifier's logits, float32 [inputs, labels]; errors as from `encode`."""
-        return classifier_logits(self.model, self.encode(inputs), self.rows, self.tokens)
+        """The classifier's logits, float32 [inputs, labels].
+
+        Raises InputError as `encode`, and for what are no numbers.
+        """
+        logits = classifier_logits(self.model, self.encode(inputs), self.rows, self.tokens)
+        return finite(logits, "the student", "train again with a lower --lr")
 
 
 def load_checkpoint(

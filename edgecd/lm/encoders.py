@@ -49,6 +49,22 @@ def refuse_other_kinds(name: str, config: Any) -> None:
             f"choose a decoder (OPT, GPT-2, Llama, Qwen, Gemma ...) or an encoder "
             f"({', '.join(ENCODERS)})"
         )
+    if what := _no_graph(config):
+        raise Unsupported(
+            f"{name} ({known[0]}) {what}, which cannot be written as a graph for a device, so it "
+            "can be no student: choose a dense decoder (OPT, GPT-2, Llama, Qwen, Gemma ...)"
+        )
+
+
+def _no_graph(config: Any) -> str:
+    """What of a decoder has no way to a graph, by its configuration; empty where nothing has."""
+    said = config.get_text_config().to_dict()
+    if said.get("num_experts_per_tok"):
+        return "is a mixture of experts"
+    layers = [*(said.get("layer_types") or ()), *(said.get("layers_block_type") or ())]
+    if any(key.startswith("mamba_") for key in said) or "linear_attention" in layers:
+        return "has layers that are no attention"
+    return ""
 
 
 def load_encoder(files: ModelFiles, labels: Sequence[str], seed: int) -> LanguageModel:

@@ -18,9 +18,12 @@ from transformers import (
     PretrainedConfig,
     PreTrainedModel,
 )
+from transformers.utils import cached_file
 
 from edgecd.errors import EdgecdError, InputError, first_line
 from edgecd.formats.kinds import is_encoder
+from edgecd.formats.manifest import TOKENIZER
+from edgecd.formats.tokenizerfile import read_tokenizer
 from edgecd.host.hashes import file_hash
 from edgecd.host.hub import resolve_model
 from edgecd.host.machine import fast_dtype, instruction_sets
@@ -42,6 +45,9 @@ from edgecd.tasks.prompts import PromptTemplate
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
 
+_QUIETLY = dict.fromkeys(
+    ("_raise_exceptions_for_missing_entries", "_raise_exceptions_for_connection_errors"), False
+)
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -156,6 +162,8 @@ def find_model(name: str, device: torch.device, dtype: torch.dtype) -> ModelFile
 def load_fast_tokenizer(name: str) -> Any:
     """The fast tokenizer of a model; InputError when there is none."""
     source, options = _source(name)
+    if not options and (file := cached_file(source, TOKENIZER, **_QUIETLY)):
+        read_tokenizer(Path(file))  # says what is wrong with it
     with _friendly(name):
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **options)
     if not getattr(tokenizer, "is_fast", False):
@@ -193,11 +201,28 @@ def label_head(model: PreTrainedModel, token_ids: Sequence[int]) -> torch.Tensor
     folded = rows @ hidden
     tolerance = 1e-4 if model.dtype == torch.float32 else 5e-2
     if not torch.allclose(own, folded, rtol=tolerance, atol=tolerance * float(own.abs().max() + 1)):
-        raise InputError(
-            f"{type(model).__name__}: its output head is more than a matrix (bias, scaling or "
-            "soft cap), so its labels cannot be folded into a classifier exactly"
-        )
+        raise InputError(_odd_head(type(model).__name__))
     return rows
+
+
+def check_head(name: str, config: Any) -> None:
+    """Raise InputError where the configuration tells that `label_head` will; loads no weights."""
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    scaled = ("final_logit_softcapping", "logit_scale", "logits_scaling", "logits_soft_cap")
+    said = {key: getattr(config.get_text_config(), key, None) for key in scaled}
+    head = model.get_output_embeddings()
+    odd = [f"{key} = {value:g}" for key, value in said.items() if value not in (None, 1)]
+    odd += ["a bias"] if getattr(head, "bias", None) is not None else []
+    if odd:
+        raise InputError(f"{name}: {_odd_head(type(model).__name__)} (it has {', '.join(odd)})")
+
+
+def _odd_head(kind: str) -> str:
+    return (
+        f"the output head of {kind} is more than a matrix (bias, scaling or soft cap), so its "
+        "labels cannot be folded into a classifier exactly"
+    )
 
 
 def check_context_fits(lm: LanguageModel, context: int, max_length: int) -> None:

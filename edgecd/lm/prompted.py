@@ -14,6 +14,7 @@ from edgecd.tasks.answerer import Fields
 from edgecd.tasks.batching import batches
 from edgecd.tasks.demonstrations import Demonstrations
 from edgecd.tasks.encoding import Encoded, encode_prompt
+from edgecd.tasks.metrics import finite
 
 _ROWS = 8
 
@@ -69,12 +70,13 @@ class Prompted:
         """Yield (places, logits [batch, labels]) of encoded prompts as they come.
 
         Every place comes exactly once; the longest batch comes first, so that a lack of memory
-        shows at once.
+        shows at once. Raises InputError for logits that are no numbers.
         """
         lengths = [len(one) for one in prompts]
         for places in batches(lengths, self.rows, tokens=None, longest_first=True):
             some = [prompts[place] for place in places]
-            yield places, label_logits(self.scorer, some, self.prefix)
+            logits = label_logits(self.scorer, some, self.prefix)
+            yield places, finite(logits, self.scorer.lm.name, "use --dtype float32")
 
     def after(self, demonstrations: Demonstrations) -> Prompted:
         """The same model after other demonstrations, read in the same way; see `prompted`."""

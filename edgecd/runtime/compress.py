@@ -8,7 +8,8 @@ from edgecd.formats.context import Context
 from edgecd.runtime.compressor import Compressor, calibrated_here
 from edgecd.runtime.predictor import Predictor
 from edgecd.tasks.demonstrations import calibration_inputs, draw_demonstrations
-from edgecd.tasks.task import Task, read_split
+from edgecd.tasks.splits import read_split
+from edgecd.tasks.task import Task
 
 
 def compress_here(

@@ -10,7 +10,7 @@ import numpy as np
 
 from edgecd.errors import InputError, first_line
 from edgecd.formats.compressor import CompressorFacts, read_facts
-from edgecd.formats.context import Context, ContextFacts, with_calibration
+from edgecd.formats.context import Context, ContextFacts, checked, with_calibration
 from edgecd.formats.contract import HEAD, INPUTS, LABEL_IDS, PAST
 from edgecd.formats.manifest import MODEL, TOKENIZER
 from edgecd.formats.tokenizerfile import load_tokenizer
@@ -74,6 +74,9 @@ class Compressor:
             past, head = self.session.run([PAST, HEAD], feed)
         except Exception as bad:  # onnxruntime's own exceptions share no base class
             raise InputError(f"onnxruntime cannot run the graph: {first_line(bad)}") from None
+        for name, found in ((PAST, past), (HEAD, head)):
+            if not isinstance(found, np.ndarray) or found.dtype != np.float32:
+                raise InputError(f"the compressor's graph gives no float32 for {name}")
         facts = ContextFacts(
             method=self.facts.method,
             model=self.facts.model,
@@ -87,7 +90,7 @@ class Compressor:
             context_tokens=len(ids),
             provenance={"compressor": self.facts.precision},
         )
-        return Context(facts, past, head)
+        return checked(Context(facts, past, head))
 
 
 def calibrated_here(predictor: Predictor, context: Context, inputs: Sequence[Input]) -> Context:

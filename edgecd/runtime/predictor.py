@@ -20,6 +20,7 @@ from edgecd.formats.tokenizerfile import load_tokenizer
 from edgecd.runtime.session import check_signature, graph_inputs, open_session
 from edgecd.tasks.batching import batches
 from edgecd.tasks.encoding import Encoded, encode_prompt
+from edgecd.tasks.metrics import finite, shaped
 from edgecd.tasks.prompts import value_of
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ class Predictor:
         encoded = self.encode(inputs)
         threshold = self.manifest.threshold or 0.0
         predictions = []
-        for one, row in zip(encoded, softmax(self.run(encoded)), strict=True):
+        for one, row in zip(encoded, softmax(self._numbers(encoded)), strict=True):
             unsure = bool(row.max() < threshold)
             label = None if unsure else self.labels[int(row.argmax())]
             shares = dict(zip(self.labels, row.tolist(), strict=True))
@@ -144,9 +145,10 @@ class Predictor:
     def logits(self, inputs: Sequence[Input]) -> NDArray[np.float32]:
         """Scores of the labels, not normalised, float32 [inputs, labels].
 
-        Raises InputError as `encode` does, and when the graph cannot be run.
+        Raises InputError as `encode` does, when the graph cannot be run, and when it gives what are
+        no numbers.
         """
-        return self.run(self.encode(inputs))
+        return self._numbers(self.encode(inputs))
 
     def fields(self, item: Input) -> dict[str, str]:
         """The template's fields of one input.
@@ -194,7 +196,8 @@ class Predictor:
     def run(self, encoded: Sequence[Encoded]) -> NDArray[np.float32]:
         """Scores of encoded prompts, float32 [prompts, labels]; batched by similar length.
 
-        Those after a calibrated context are without each label's usual head start.
+        Those after a calibrated context are without each label's usual head start. They may be no
+        numbers, where the graph is wrong. Raises InputError for other shapes.
 
         An answer does not depend on what else is in the list, but for fp32's rounding.
         """
@@ -210,8 +213,13 @@ class Predictor:
                 (scores,) = self.session.run([LOGITS], {**feed, **self._constants})
             except Exception as bad:  # onnxruntime's own exceptions share no base class
                 raise InputError(f"onnxruntime cannot run the graph: {first_line(bad)}") from None
-            logits[places] = scores
+            logits[places] = shaped(scores, len(places), len(self.labels), "the bundle's graph")
         return logits - self._calibration if self._calibration.size else logits
+
+    def _numbers(self, encoded: Sequence[Encoded]) -> NDArray[np.float32]:
+        return finite(
+            self.run(encoded), "the bundle's graph", "export the run again, or with --fp32"
+        )
 
     def _check(self, ids: list[int]) -> None:
         """InputError unless a prompt begins as the graph takes for granted, and goes on."""

@@ -6,13 +6,13 @@ What is wrong with an input is told in its place, and ends nothing.
 from __future__ import annotations
 
 import codecs
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from edgecd.errors import InputError
 from edgecd.runtime.predictor import Prediction, Predictor
+from edgecd.tasks.json_rows import parse_json
 
 CHUNK_ROWS = 64
 
@@ -94,11 +94,9 @@ def answer_json(answer: Answer, top: int | None = None) -> dict[str, Any]:
 
 def _parsed(line: bytes) -> Any:
     try:
-        return json.loads(line.decode("utf-8"))
+        return parse_json(line.decode("utf-8"))
     except UnicodeDecodeError as bad:
         raise InputError(f"not UTF-8 ({bad.reason} at byte {bad.start})") from None
-    except (ValueError, RecursionError) as bad:
-        raise InputError(f"not valid JSON ({bad})") from None
 
 
 def _answers(predictor: Predictor, chunk: list[Query]) -> Iterator[tuple[Query, Answer]]:

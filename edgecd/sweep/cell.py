@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from edgecd.console import Reporter
     from edgecd.lm.scorer import DeferredScorer
     from edgecd.tasks.answerer import Fields
     from edgecd.tasks.demonstrations import Demonstrations
     from edgecd.tasks.evaluation import EvalSet
     from edgecd.tasks.task import Task
-    from edgecd.training.run import Reporter
 
 
 def run_cell(spec: CellSpec, folder: Path) -> CellResult:
@@ -85,7 +85,8 @@ def _prompt(cell: Cell, config: TrainConfig, folder: Path) -> CellResult:
     from edgecd.lm.models import find_model, pick_device, pick_dtype
     from edgecd.lm.scorer import DeferredScorer
     from edgecd.tasks.demonstrations import calibration_inputs, draw_demonstrations
-    from edgecd.tasks.task import load_task, read_split
+    from edgecd.tasks.splits import read_split
+    from edgecd.tasks.task import load_task
     from edgecd.training.account import Account
 
     task = load_task(config.task, config.pattern)
@@ -93,7 +94,7 @@ def _prompt(cell: Cell, config: TrainConfig, folder: Path) -> CellResult:
     device = pick_device(config.device)
     account = Account(folder / "account.json", device, time.monotonic())
     train = read_split(task, "train").examples
-    demonstrations = draw_demonstrations(train, task.labels, config.shots, config.seed)
+    demonstrations = draw_demonstrations(train, task.labels, config.shots or 0, config.seed)
     pool = calibration_inputs(train, demonstrations, config.seed)
     model = config.teacher if cell.model == "teacher" else config.student
     scorer = DeferredScorer(
@@ -223,7 +224,7 @@ def _answers(
 
 
 def _reporter() -> Reporter:
-    from edgecd.training.run import Reporter
+    from edgecd.console import Reporter
 
     return Reporter(lambda line: print(line, file=sys.stderr), lambda what, done, total: None)
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from edgecd.console import Reporter
 from edgecd.errors import InputError, MissingExtra
 from edgecd.files import public, read_json, write_json, write_text
 from edgecd.folders import claim
@@ -47,7 +48,7 @@ def run_sweep(
     suite: Suite,
     out: Path,
     config: SweepConfig,
-    say: Callable[[str], None],
+    reporter: Reporter,
     force: bool = False,
 ) -> SweepResult:
     """Run the cells of `suite` that are not done yet; returns what is in `out`/sweep.json.
@@ -66,13 +67,18 @@ def run_sweep(
         _check_changes(cells, out, force)
         machine = describe_machine()
         result = _write_tables(suite, cells, out, machine)
+        say, done = reporter.say, 0
+        waiting = sum(not (out / "cells" / cell.name / ANSWER).exists() for cell in cells)
         for number, cell in enumerate(cells, start=1):
             folder = out / "cells" / cell.name
             if not (folder / ANSWER).exists():
+                reporter.progress("cells", done, waiting)
                 say(f"cell {number}/{len(cells)} {cell.name}")
                 began = time.monotonic()
                 _run_cell(_spec(cell, out, config), folder, lock)
                 say(f"  {_outcome(folder)} ({time.monotonic() - began:.0f} s)")
+                done += 1
+                reporter.progress("cells", done, waiting)
             _tidy(folder)
             result = _write_tables(suite, cells, out, machine)
         _draw(result, out / "figures", say)
@@ -160,7 +166,7 @@ def _record(cell: Cell, folder: Path) -> CellRecord:
         model=cell.model,
         adapter=cell.config.adapter if cell.kind in TRAINED else None,
         head=cell.config.head if cell.kind == "pbft" else None,
-        shots=cell.config.shots,
+        shots=cell.config.shots or 0,
         seed=cell.config.seed,
         scores=cell.scores,
         status=status,

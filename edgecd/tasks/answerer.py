@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from edgecd.tasks.encoding import Encoded
 
 Fields = Mapping[str, str]
+Progress = Callable[[int, int], None]
+PART = 64
 
 
 class Answerer(Protocol):
@@ -34,3 +36,16 @@ class Answerer(Protocol):
 
         Raises InputError as `encode` does.
         """
+
+
+def answered(
+    ask: Callable[[Sequence[Fields]], NDArray[np.float32]],
+    inputs: Sequence[Fields],
+    progress: Progress,
+) -> NDArray[np.float32]:
+    """What `ask` gives of one input or more, [inputs, labels], a part at a time, each reported."""
+    parts = []
+    for start in range(0, len(inputs), PART):
+        parts.append(ask(inputs[start : start + PART]))
+        progress(min(start + PART, len(inputs)), len(inputs))
+    return np.concatenate(parts)

@@ -16,6 +16,25 @@ ECE_BINS = 15
 RESAMPLES = 2_000
 
 
+def shaped(scores: Any, rows: int, labels: int, who: str) -> NDArray[np.float32]:
+    """Scores as they must be, float32 [rows, labels]; else InputError, naming `who` gave them."""
+    if not isinstance(scores, np.ndarray) or scores.dtype != np.float32:
+        raise InputError(f"{who} gives {type(scores).__name__} instead of scores in float32")
+    if scores.shape != (rows, labels):
+        raise InputError(
+            f"{who} gives scores of the shape {list(scores.shape)} for {rows} inputs and {labels} "
+            "labels"
+        )
+    return scores
+
+
+def finite(scores: NDArray[np.float32], who: str, cure: str) -> NDArray[np.float32]:
+    """The same scores, of any shape; InputError where one is no number (NaN, or infinite)."""
+    if not np.isfinite(scores).all():
+        raise InputError(f"{who} gives scores that are no numbers, so there is no label: {cure}")
+    return scores
+
+
 def accuracy(predicted: ArrayLike, expected: ArrayLike) -> float:
     """Share of answers that are right; InputError when empty or of different lengths."""
     ours, theirs = _pair(predicted, expected)
@@ -35,6 +54,52 @@ def macro_f1(predicted: ArrayLike, expected: ArrayLike) -> float:
         both = np.sum((ours == label) & (theirs == label))
         scores.append(2 * both / (np.sum(ours == label) + np.sum(theirs == label)))
     return float(np.mean(scores))
+
+
+def confusion_matrix(predicted: ArrayLike, expected: ArrayLike, labels: int) -> NDArray[np.int64]:
+    """How often an input of each label got each answer: int64 [right label, answer].
+
+    Both hold columns of `labels`; InputError when empty or of different lengths.
+    """
+    ours, theirs = _pair(predicted, expected)
+    table = np.zeros((labels, labels), np.int64)
+    np.add.at(table, (theirs, ours), 1)
+    return table
+
+
+@dataclass(frozen=True)
+class LabelQuality:
+    """Of one label: inputs that have it, answers that are it, and how many of each are right.
+
+    `recall` is None of a label that no input has, `precision` of one that is no answer.
+    """
+
+    examples: int
+    answers: int
+    recall: float | None
+    precision: float | None
+
+
+def label_quality(confusions: NDArray[np.int64]) -> list[LabelQuality]:
+    """Of each label, from a table of `confusion_matrix`."""
+    right, had, given = np.diag(confusions), confusions.sum(axis=1), confusions.sum(axis=0)
+    return [
+        LabelQuality(
+            int(had[label]),
+            int(given[label]),
+            float(right[label] / had[label]) if had[label] else None,
+            float(right[label] / given[label]) if given[label] else None,
+        )
+        for label in range(len(confusions))
+    ]
+
+
+def taken_for(confusions: NDArray[np.int64], label: int, count: int = 3) -> list[tuple[int, int]]:
+    """(answer, how often) of the wrong answers that inputs of a label got most, the first first."""
+    wrong = [
+        (int(n), answer) for answer, n in enumerate(confusions[label]) if answer != label and n
+    ]
+    return [(answer, n) for n, answer in sorted(wrong, key=lambda one: -one[0])[:count]]
 
 
 def expected_calibration_error(

@@ -15,8 +15,10 @@ from typing import Any
 from edgecd.errors import InputError, check_keys, suggest
 from edgecd.files import read_toml
 from edgecd.tasks.prompts import PromptTemplate
-from edgecd.tasks.readers import DataRow, read_rows
-from edgecd.tasks.task import Example, parse_task, read_split
+from edgecd.tasks.readers import read_rows
+from edgecd.tasks.rows import DataRow
+from edgecd.tasks.splits import read_split
+from edgecd.tasks.task import Example, parse_task
 
 _TOP_KEYS = {"name", "description", "metaicl", "tasks", "split"}
 _TASK_KEYS = {"family", "template", "labels", "data", "description"}

@@ -5,29 +5,26 @@ from __future__ import annotations
 import gc
 import shutil
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from edgecd.console import Reporter
 from edgecd.files import write_json
 from edgecd.formats.record import to_json
 from edgecd.formats.run import RUN
 from edgecd.host.memory import rss_bytes
 from edgecd.lm.checkpoint import Checkpoint
 from edgecd.lm.fold import fold
+from edgecd.lm.licences import stated_licence
 from edgecd.lm.models import (
     check_words,
     pick_device,
     pick_dtype,
 )
 from edgecd.lm.rows import classifier_logits
-from edgecd.tasks import metrics
-from edgecd.tasks.answerer import Answerer
 from edgecd.tasks.encoding import encode_prompt, label_token_ids
 from edgecd.tasks.prompts import PromptTemplate
 from edgecd.tasks.task import Example, load_task
@@ -36,16 +33,16 @@ from edgecd.training.calibration import parse_shares
 from edgecd.training.config import TrainConfig
 from edgecd.training.examples import Examples, choose_examples, write_examples
 from edgecd.training.folder import forget_lost_steps, open_log, open_run
-from edgecd.training.loop import Item, Outcome, Schedule, divergence, fit, fit_temperature
+from edgecd.training.heldout import HeldOut, evaluate, untrained_accuracy
+from edgecd.training.loop import Item, Outcome, Schedule, fit, fit_temperature
 from edgecd.training.record import (
-    HeldOutMetrics,
     StudentMemory,
     StudentRecord,
     StudentSeconds,
     TaskRecord,
     run_json,
 )
-from edgecd.training.run import Reporter, Session
+from edgecd.training.run import Session
 from edgecd.training.state import saved_step
 from edgecd.training.student import (
     add_adapter,
@@ -71,7 +68,7 @@ class TrainedStudent:
     outcome: Outcome
     trainable: int
     loaded_bytes: tuple[int | None, int | None]
-    metrics: HeldOutMetrics
+    heldout: HeldOut
 
 
 def train(
@@ -90,6 +87,7 @@ def train(
         check_words(config.teacher, task.template)
         parse_shares(config.class_shares, len(task.labels))
     examples = choose_examples(task, config, reporter.say)
+    config = replace(config, shots=len(examples.labelled))
     with open_run(out, config, reporter, resume, force, task.files) as done:
         if done is not None:
             return done
@@ -108,9 +106,11 @@ def _train(session: Session, examples: Examples) -> dict[str, Any]:
     scoring, training = account.phase_cost("scoring"), account.phase_cost("training")
     record = StudentRecord(
         task=TaskRecord.of(task, trained.template),
+        licences=_licences(config),
         fingerprints=examples.fingerprints(targets.fingerprints if targets else ()),
         examples=examples.counts,
-        metrics=trained.metrics,
+        metrics=trained.heldout.metrics,
+        answers=trained.heldout.answers,
         class_shares=targets.class_shares if targets else None,
         steps=trained.outcome.steps,
         best_step=trained.outcome.best_step,
@@ -120,10 +120,20 @@ def _train(session: Session, examples: Examples) -> dict[str, Any]:
         memory=StudentMemory.of(trained.loaded_bytes, training, scoring),
         peaks=account.highest(),
     )
+    for warning in record.answers.warnings:
+        session.reporter.say(f"warning: {warning}")
     run = run_json(config, record)
     write_json(out / RUN, run)
     shutil.rmtree(out / "state", ignore_errors=True)
     return run
+
+
+def _licences(config: TrainConfig) -> dict[str, str | None]:
+    """What each model that was used states as its licence."""
+    used = {"student": config.student}
+    if config.method == "cd":
+        used["teacher"] = config.teacher
+    return {role: stated_licence(name) for role, name in used.items()}
 
 
 def train_student(session: Session, examples: Examples, targets: Targets | None) -> TrainedStudent:
@@ -161,6 +171,10 @@ def train_student(session: Session, examples: Examples, targets: Targets | None)
     if config.method == "pbft":
         items = [entry for entry in items if entry.label is not None]
     monitor = [item(example, False) for example in examples.monitor] if targets else []
+    before = None
+    if template.form == "prompt" and not over_vocabulary:  # others have no head yet
+        plain = Checkpoint(student.classifier, tokenizer, template, config.max_length)
+        before = untrained_accuracy(plain, examples.heldout, session.progress("untrained student"))
     torch.manual_seed(config.seed)  # LoRA starts from random matrices
     untrained = lm.model if over_vocabulary else student.classifier
     training = add_adapter(untrained, str(config.adapter), config.lora_rank)
@@ -196,37 +210,16 @@ def train_student(session: Session, examples: Examples, targets: Targets | None)
             temperature = fit_temperature(seen, [entry.target or () for entry in monitor])
             scale_logits(model, temperature)
         answerer = Checkpoint(model, tokenizer, template, config.max_length)
-        found = held_out_metrics(answerer, examples.heldout, targets)
-        found = replace(found, temperature=temperature)
-        log({"step": outcome.steps, "heldout": to_json(found)})
+        progress = session.progress("held-out examples")
+        labelled = examples.labelled.examples
+        found = evaluate(answerer, examples.heldout, labelled, targets, progress)
+        right, count = before or (None, None)
+        told = replace(
+            found.metrics,
+            untrained_accuracy=right,
+            untrained_examples=count,
+            temperature=temperature,
+        )
+        found = replace(found, metrics=told)
+        log({"step": outcome.steps, "heldout": to_json(told)})
     return TrainedStudent(model, lm.tokenizer, template, outcome, trainable, loaded_bytes, found)
-
-
-def held_out_metrics(
-    answerer: Answerer, heldout: Sequence[Example], targets: Targets | None
-) -> HeldOutMetrics:
-    """The student's and the teacher's accuracy where labels are known, and how far they agree."""
-    logits = answerer.logits([example.fields for example in heldout])
-    known = [place for place, example in enumerate(heldout) if example.label is not None]
-    truth = [answerer.labels.index(str(heldout[place].label)) for place in known]
-
-    def accuracy(table: NDArray[np.float32]) -> float | None:
-        return metrics.accuracy(table.argmax(-1)[known], truth) if known else None
-
-    def ece(table: NDArray[np.float32]) -> float | None:
-        probabilities = np.exp(metrics.log_softmax(table[known]))
-        return metrics.expected_calibration_error(probabilities, truth) if known else None
-
-    found = HeldOutMetrics(
-        len(heldout), len(known), student_accuracy=accuracy(logits), student_ece=ece(logits)
-    )
-    if targets is None:
-        return found
-    return replace(
-        found,
-        teacher_accuracy=accuracy(targets.heldout),
-        teacher_ece=ece(targets.heldout),
-        teacher_accuracy_uncalibrated=accuracy(targets.heldout_uncalibrated),
-        agreement=metrics.agreement(logits.argmax(-1), targets.heldout.argmax(-1)),
-        heldout_kl=divergence(logits, targets.heldout.tolist()),
-    )

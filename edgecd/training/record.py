@@ -67,13 +67,19 @@ class Counts:
 class HeldOutMetrics:
     """Of the held-out examples: accuracy where labels are known, and agreement with a teacher.
 
-    What cannot be told is left out. `heldout_kl` is in nats; `ece` is the expected calibration
-    error of the probabilities, and `temperature` what the student's logits were divided by.
+    What cannot be told is left out. `majority_accuracy` is that of their most frequent label for
+    all, `untrained_accuracy` that of the student before it was trained, on the first
+    `untrained_examples` (an encoder has no head then). `heldout_kl` is in nats; `ece` is the
+    expected calibration error of the probabilities, and `temperature` what the student's logits
+    were divided by.
     """
 
     heldout_examples: int
     labelled: int
     student_accuracy: LeftOut[float | None] = None
+    majority_accuracy: LeftOut[float | None] = None
+    untrained_accuracy: LeftOut[float | None] = None
+    untrained_examples: LeftOut[int | None] = None
     teacher_accuracy: LeftOut[float | None] = None
     teacher_accuracy_uncalibrated: LeftOut[float | None] = None
     agreement: LeftOut[float | None] = None
@@ -81,6 +87,34 @@ class HeldOutMetrics:
     student_ece: LeftOut[float | None] = None
     teacher_ece: LeftOut[float | None] = None
     temperature: LeftOut[float | None] = None
+
+
+@dataclass(frozen=True)
+class LabelAnswers:
+    """Of one label: how many of the labelled examples have it, and of the held-out ones.
+
+    `answered` is how many held-out inputs the student gives it, of all; `recall` and `precision`
+    are of those whose label is known.
+    """
+
+    shown: int
+    heldout: int
+    answered: int
+    recall: LeftOut[float | None] = None
+    precision: LeftOut[float | None] = None
+
+
+@dataclass(frozen=True)
+class HeldOutAnswers:
+    """The student's answers to the held-out examples, by label.
+
+    `confusions` counts those whose label is known, by right label and answer, in the order of
+    `labels`; `warnings` say what makes the student of little use.
+    """
+
+    labels: Mapping[str, LabelAnswers]
+    confusions: tuple[tuple[int, ...], ...]
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -114,12 +148,14 @@ class StudentMemory:
 
 @dataclass(frozen=True)
 class StudentRecord:
-    """What the training of a student came to."""
+    """What the training of a student came to; `licences` are those that its models state."""
 
     task: TaskRecord
+    licences: Mapping[str, str | None]
     fingerprints: Fingerprints
     examples: Counts
     metrics: HeldOutMetrics
+    answers: HeldOutAnswers
     class_shares: LeftOut[Mapping[str, float] | None]
     steps: int
     best_step: int

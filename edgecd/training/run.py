@@ -7,23 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgecd.console import Reporter
+
 if TYPE_CHECKING:
     import torch
 
     from edgecd.tasks.task import Task
     from edgecd.training.account import Account
     from edgecd.training.config import TrainConfig
-
-
-@dataclass(frozen=True)
-class Reporter:
-    """Where a training says things while it goes on.
-
-    `say` takes a line for people; `progress` takes (what, done, total), as often as it likes.
-    """
-
-    say: Callable[[str], None]
-    progress: Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from edgecd.lm.fold import fold, start_tokens
 from edgecd.lm.models import (
     LanguageModel,
     Unsupported,
+    check_head,
     check_words,
     find_model,
     load_fast_tokenizer,
@@ -65,6 +66,7 @@ def check_student(config: TrainConfig, template: PromptTemplate) -> TrainConfig:
             raise Unsupported(f"--head vocabulary: {name} is an encoder, and predicts no words")
         return settled(config, int(known.hidden_size))
     check_words(name, template)
+    check_head(name, known)
     if config.adapter == "bitfit":
         with torch.device("meta"):
             _biases(AutoModelForCausalLM.from_config(known))

@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from edgecd.formats.kinds import is_encoder
 from edgecd.lm.models import find_model, load_model_config, pick_dtype
 from edgecd.lm.scorer import DeferredScorer
-from edgecd.lm.scores import score_examples
+from edgecd.lm.scores import Progress, score_examples
 from edgecd.tasks.demonstrations import Demonstrations
 from edgecd.tasks.metrics import log_softmax
 from edgecd.tasks.task import Example
@@ -147,11 +148,15 @@ def _ask_teacher(
     count = len(examples.contexts)
     own = [contexts_of(one.id, count, config.draws_per_text) for one in inputs]
     own += [_without(one, examples.contexts) if config.calibrate else [] for one in labelled]
+    asked = [
+        [place for place, drawn in enumerate(own) if number in drawn] for number in range(count)
+    ]
+    progress, total, before = session.progress("teacher scores"), sum(map(len, asked)), 0
     values = np.full((len(everyone), count, len(session.task.labels)), np.nan, np.float32)
     marks, shortened = [], 0
     with account.phase("scoring", counts=lambda: scorer.is_loaded):
         for number, context in enumerate(examples.contexts):
-            places = [place for place, drawn in enumerate(own) if number in drawn]
+            places = asked[number]
             scores, cut = score_examples(
                 scorer,
                 context,
@@ -159,15 +164,22 @@ def _ask_teacher(
                 config.max_length,
                 folder,
                 SCORING_BATCH[device.type],
-                session.progress(f"teacher scores ({number + 1}/{count})"),
+                partial(_report, progress, before, total),
                 session.reporter.say,
             )
+            before += len(places)
             values[places, number] = scores.log_probabilities
             marks.append(scores.fingerprint)
             shortened += cut
     if shortened:
         session.reporter.say(f"{shortened} inputs were shortened to fit")
     return DrawnScores(values), tuple(marks)
+
+
+def _report(progress: Progress, before: int, total: int, done: int, of: int) -> None:
+    """A part's progress as that of the whole."""
+    del of
+    progress(before + done, total)
 
 
 def _without(example: Example, contexts: Sequence[Demonstrations]) -> list[int]:

@@ -41,7 +41,8 @@ from edgecd.tasks.demonstrations import (  # noqa: E402
 )
 from edgecd.tasks.encoding import label_token_ids  # noqa: E402
 from edgecd.tasks.metrics import log_softmax  # noqa: E402
-from edgecd.tasks.task import Task, load_task, read_split  # noqa: E402
+from edgecd.tasks.splits import read_split  # noqa: E402
+from edgecd.tasks.task import Task, load_task  # noqa: E402
 from tests import tiny  # noqa: E402
 
 SHOTS, SEED = 4, 0

@@ -15,6 +15,7 @@ pytest.importorskip("onnxruntime")
 import torch
 
 from edgecd import Predictor
+from edgecd.console import Reporter
 from edgecd.contexts.attention import attend
 from edgecd.contexts.compress import compress
 from edgecd.contexts.config import CompressConfig, MendConfig
@@ -30,7 +31,6 @@ from edgecd.runtime.compress import compress_here
 from edgecd.runtime.compressor import Compressor
 from edgecd.tasks.demonstrations import Demonstrations
 from edgecd.tasks.task import load_task
-from edgecd.training.run import Reporter
 from tests import mend_world, tiny
 
 QUIET = Reporter(lambda line: None, lambda what, done, total: None)

@@ -8,12 +8,12 @@ from dataclasses import replace
 
 import pytest
 
+from edgecd.console import Reporter
 from edgecd.host.memory import peak_rss_bytes, reset_peak_rss, rss_bytes
 from edgecd.lm import models
 from edgecd.training import account
 from edgecd.training.config import TrainConfig
 from edgecd.training.distil import train
-from edgecd.training.run import Reporter
 from tests import tiny
 
 SILENT = Reporter(lambda line: None, lambda what, done, total: None)

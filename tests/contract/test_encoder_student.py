@@ -12,13 +12,13 @@ import torch
 from tokenizers import Tokenizer
 from transformers import AutoModelForSequenceClassification, pipeline
 
+from edgecd.console import Reporter
 from edgecd.errors import InputError
 from edgecd.lm.checkpoint import open_checkpoint
 from edgecd.tasks.encoding import encode_prompt
 from edgecd.tasks.task import load_task
 from edgecd.training.config import TrainConfig
 from edgecd.training.distil import train
-from edgecd.training.run import Reporter
 from tests import tiny
 from tests.tiny_encoder_folders import encoder_folder, wordpiece
 
@@ -137,7 +137,14 @@ def test_a_special_token_in_a_text_is_text():
 
 
 @pytest.mark.parametrize(
-    ("family", "message"), [("t5", "encoder-decoder"), ("mamba", "no text classifier for")]
+    ("family", "message"),
+    [
+        ("t5", "encoder-decoder"),
+        ("mamba", "no text classifier for"),
+        ("mixtral", "is a mixture of experts"),
+        ("jamba", "is a mixture of experts"),
+        ("zamba2", "has layers that are no attention"),
+    ],
 )
 def test_what_can_be_no_student_is_refused_by_its_architecture(world, tmp_path, family, message):
     from transformers import AutoConfig
@@ -145,6 +152,23 @@ def test_what_can_be_no_student_is_refused_by_its_architecture(world, tmp_path, 
     sizes = {"d_model": 32, "num_layers": 2} if family == "t5" else {"hidden_size": 32}
     AutoConfig.for_model(family, **sizes).save_pretrained(tmp_path / "odd")
     with pytest.raises(InputError, match=message):
+        train(config(world, tmp_path / "odd"), tmp_path / "run", SILENT)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("family", "message"), [("phi", "a bias"), ("gemma2", "final_logit_softcapping = 30")]
+)
+def test_a_head_that_is_more_than_a_matrix_is_refused_before_scoring(
+    world, tmp_path, family, message
+):
+    from transformers import AutoConfig
+
+    tokenizer = tiny.tiny_tokenizer()
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "vocab_size": len(tokenizer)}
+    AutoConfig.for_model(family, **sizes).save_pretrained(tmp_path / "odd")
+    tokenizer.save_pretrained(tmp_path / "odd")
+    with pytest.raises(InputError, match=f"more than a matrix .*{message}"):
         train(config(world, tmp_path / "odd"), tmp_path / "run", SILENT)
     assert not (tmp_path / "run").exists()
 

@@ -96,7 +96,7 @@ def judged(logits: np.ndarray, reference: np.ndarray, limit: float) -> parity.Pa
     graph = Scripted(logits)
     gold = np.zeros(len(logits), np.int64)
     gate = parity.HeldOut([{"n": str(n)} for n in range(len(logits))], gold)
-    figures = parity.judge(graph, gate, reference, limit)
+    figures = parity.judge(graph.logits, gate, reference, limit)
     assert graph.asked == list(range(figures.examples))
     return figures
 

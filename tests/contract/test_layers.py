@@ -16,6 +16,7 @@ pytest.importorskip("onnx_ir")
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
 
+from edgecd.console import Reporter
 from edgecd.errors import InputError
 from edgecd.export.convert import export_run
 from edgecd.lm.models import load_language_model
@@ -23,7 +24,6 @@ from edgecd.runtime.predictor import Predictor
 from edgecd.training.config import TrainConfig, settled
 from edgecd.training.distil import train
 from edgecd.training.layers import keep_layers, kept_layers
-from edgecd.training.run import Reporter
 from tests import tiny
 from tests.tiny_encoder_folders import encoder_folder
 

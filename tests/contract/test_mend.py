@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import DynamicCache
 
+from edgecd.console import Reporter
 from edgecd.contexts.config import MendConfig, PromptTuningConfig
 from edgecd.contexts.episodes import TaskEpisodes, TextEpisodes, query_ids, read_passages
 from edgecd.contexts.evaluate import accuracies, option_scores
@@ -33,7 +34,6 @@ from edgecd.contexts.train import DISTILLER, build_network, load_distiller, trai
 from edgecd.errors import InputError
 from edgecd.lm.models import LanguageModel, load_language_model
 from edgecd.tasks.partition import TextExample, load_partition
-from edgecd.training.run import Reporter
 from tests import mend_world, tiny
 
 CPU = torch.device("cpu")

@@ -10,13 +10,13 @@ import pytest
 
 pytest.importorskip("torch")
 
+from edgecd.console import Reporter
 from edgecd.contexts.config import MendConfig, MetaTestConfig
 from edgecd.contexts.meta_record import read_meta_rows, read_meta_test
 from edgecd.contexts.meta_test import RESULT, ROWS, meta_test
 from edgecd.contexts.train import train_distiller
 from edgecd.errors import InputError
 from edgecd.host import lock
-from edgecd.training.distil import Reporter
 from tests import mend_world
 
 QUIET = Reporter(lambda line: None, lambda what, done, total: None)

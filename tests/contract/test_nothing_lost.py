@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from edgecd.console import Reporter
 from edgecd.errors import InputError
 from edgecd.host import lock
 from edgecd.training import distil, loop
 from edgecd.training.config import TrainConfig
 from edgecd.training.distil import train
-from edgecd.training.run import Reporter
 from tests import sweep_world
 from tests.killed import of_run
 

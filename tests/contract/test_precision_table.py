@@ -13,12 +13,13 @@ pytest.importorskip("onnx_ir")
 pytest.importorskip("onnxruntime")
 
 from edgecd.bench.systems.prompt_models import make_prompt_models
+from edgecd.console import Reporter
 from edgecd.errors import CheckFailed, InputError
 from edgecd.export.activations import Feed
 from edgecd.export.compressor import export_compressor
 from edgecd.export.config import ExportConfig
 from edgecd.export.convert import export_run
-from edgecd.export.recipes import RECIPES, Candidate, Recipe, Say
+from edgecd.export.recipes import RECIPES, Candidate, Recipe
 from edgecd.export.source import Source
 from edgecd.files import read_json
 from edgecd.formats.bundle import read_manifest
@@ -34,7 +35,7 @@ ROWS = [row["fields"] for row in tiny.examples(10, seed=3)]
 
 
 def copies(
-    source: Source, feeds: Sequence[Feed], weight_bits: int, say: Say
+    source: Source, feeds: Sequence[Feed], weight_bits: int, reporter: Reporter
 ) -> Iterator[Candidate]:
     yield Candidate("copy", "full precision by another name", source.graph, source.pasts)
 
@@ -70,7 +71,7 @@ def test_a_new_precision_that_answers_otherwise_is_refused(
     toy: ExportConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def wrong(
-        source: Source, feeds: Sequence[Feed], weight_bits: int, say: Say
+        source: Source, feeds: Sequence[Feed], weight_bits: int, reporter: Reporter
     ) -> Iterator[Candidate]:
         for tensor in source.graph.graph.initializer:
             if tensor.name == "score.weight":

@@ -30,6 +30,7 @@ from edgecd.bench.run import bench  # noqa: E402
 from edgecd.bench.systems import rival  # noqa: E402
 from edgecd.bench.systems.base import Demonstration, System  # noqa: E402
 from edgecd.bench.worker import work  # noqa: E402
+from edgecd.console import Reporter  # noqa: E402
 from edgecd.errors import InputError  # noqa: E402
 from edgecd.export.convert import export_run  # noqa: E402
 from edgecd.formats.record import to_json  # noqa: E402
@@ -39,7 +40,8 @@ from edgecd.tasks.demonstrations import (  # noqa: E402
     read_labelled,
     write_demonstrations,
 )
-from edgecd.tasks.task import Task, load_task, read_split  # noqa: E402
+from edgecd.tasks.splits import read_split  # noqa: E402
+from edgecd.tasks.task import Task, load_task  # noqa: E402
 from tests import tiny  # noqa: E402
 from tests.tiny_encoders import (  # noqa: E402
     TYPED,
@@ -469,11 +471,11 @@ def test_a_rival_is_trained_once_and_tfidf_runs_without_pytorch(
 ) -> None:
     said: list[str] = []
     options = world.options(rivals=("tfidf",), rounds=2, ood=())
-    report = bench(out=tmp_path / "out", progress=said.append, **options)
+    report = bench(out=tmp_path / "out", reporter=Reporter(said.append, lambda *_: None), **options)
     assert sum("training rival-tfidf" in line for line in said) == 1
     row = next(row for row in report.rows if row.kind == "rival")
     assert "sklearn" in row.modules and "torch" not in row.modules
     assert row.import_ms and row.load_ms and row.peak_rss_bytes and len(row.rounds) == 2
     said.clear()
-    again = bench(out=tmp_path / "out", progress=said.append, **options)
+    again = bench(out=tmp_path / "out", reporter=Reporter(said.append, lambda *_: None), **options)
     assert said == [] and again.rows == report.rows

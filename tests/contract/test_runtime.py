@@ -20,6 +20,7 @@ pytest.importorskip("onnx_ir")
 
 
 import edgecd  # noqa: E402
+from edgecd.console import Reporter  # noqa: E402
 from edgecd.errors import CheckFailed, InputError  # noqa: E402
 from edgecd.export.config import ExportConfig  # noqa: E402
 from edgecd.export.convert import export_run  # noqa: E402
@@ -399,9 +400,9 @@ def test_a_run_that_cannot_be_exported_says_why(runs: dict[str, Path], tmp_path:
 def test_an_existing_bundle_is_refused_before_any_work(runs: dict[str, Path], copy: Path) -> None:
     lines: list[str] = []
     with pytest.raises(InputError, match="--force"):
-        export_run(runs["llama"], copy, say=lines.append)
+        export_run(runs["llama"], copy, reporter=Reporter(lines.append, lambda *_: None))
     assert lines == []
-    export_run(runs["llama"], copy, force=True, say=lines.append)
+    export_run(runs["llama"], copy, force=True, reporter=Reporter(lines.append, lambda *_: None))
     assert lines
     verify(copy)
 

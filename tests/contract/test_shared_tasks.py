@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from edgecd.tasks.task import load_task, read_split
+from edgecd.tasks.splits import read_split
+from edgecd.tasks.task import load_task
 
 TASKS = Path(__file__).parents[3] / "shared" / "tasks"
 pytestmark = pytest.mark.skipif(

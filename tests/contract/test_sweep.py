@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from edgecd import cli
+from edgecd.console import SILENT
 from edgecd.errors import InputError
 from edgecd.files import read_json, write_json
 from edgecd.folders import claim
@@ -53,7 +54,7 @@ def here(monkeypatch):
 
 
 def sweep(suite, out, force=False, **options):
-    return run_sweep(suite, out, SweepConfig(threads=1, **options), lambda line: None, force)
+    return run_sweep(suite, out, SweepConfig(threads=1, **options), SILENT, force)
 
 
 def test_the_smoke_suite_from_end_to_end(world, tmp_path, here):

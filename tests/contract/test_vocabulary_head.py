@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from edgecd.console import Reporter
 from edgecd.errors import InputError
 from edgecd.tasks.metrics import log_softmax
 from edgecd.training.config import TrainConfig
 from edgecd.training.distil import train
 from edgecd.training.loop import vocabulary_loss
-from edgecd.training.run import Reporter
 from tests import tiny
 
 SILENT = Reporter(lambda line: None, lambda what, done, total: None)

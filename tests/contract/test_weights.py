@@ -219,13 +219,13 @@ def test_a_file_is_read_once_until_it_changes(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "file"
-    file.write_bytes(b"a" * 1000)
+    file.write_bytes(b"a" * 2_000_000)
     os.utime(file, ns=(10**18, 10**18))
     first = hashes.file_hash(file)
     with monkeypatch.context() as unread:
         unread.setattr(hashes, "require", None)
         assert hashes.file_hash(file) == first
-    file.write_bytes(b"b" * 1000)
+    file.write_bytes(b"b" * 2_000_000)
     os.utime(file, ns=(10**18 + 1, 10**18 + 1))
     assert hashes.file_hash(file) != first
 
@@ -234,7 +234,7 @@ def test_a_file_that_may_change_within_the_clocks_grain_is_read_again(
     cache: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "file"
-    file.write_bytes(b"a")
+    file.write_bytes(b"a" * 2_000_000)
     hashes.file_hash(file)
     assert not cache.exists()
 
@@ -244,7 +244,7 @@ def test_a_damaged_or_unwritable_cache_costs_time_alone(
     damage: str, cache: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "file"
-    file.write_bytes(b"a" * 1000)
+    file.write_bytes(b"a" * 2_000_000)
     os.utime(file, ns=(10**18, 10**18))
     first = hashes.file_hash(file)
     cache.write_text(damage)

@@ -162,13 +162,16 @@ def test_json_is_alone_on_stdout(world, train_options, tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-def test_an_interrupt_exits_130_and_resume_ends_the_same(world, train_options, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_exits_130_and_resume_ends_the_same(world, train_options, tmp_path, number):
     options = [*train_options, "--epochs", "40", "--patience", "1000"]
     command = [sys.executable, "-m", "edgecd", "train", *map(str, options), "--quiet"]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
         [*command, "--out", str(tmp_path / "cut")],
         env=env,
+        stderr=subprocess.PIPE,
+        text=True,
         # What a shell starts in the background ignores interrupts, and so do its children.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
@@ -177,8 +180,13 @@ def test_an_interrupt_exits_130_and_resume_ends_the_same(world, train_options, t
     while not (metrics.exists() and metrics.read_text().count("\n") > 20):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 130
+    process.send_signal(number)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert "the same command with --resume goes on from the last saved state" in said
+    assert "Traceback" not in said
+    if number == signal.SIGTERM:
+        return
     edgecd("train", *options, "--out", tmp_path / "cut", "--resume")
     edgecd("train", *options, "--out", tmp_path / "whole")
     figures = [
@@ -186,6 +194,19 @@ def test_an_interrupt_exits_130_and_resume_ends_the_same(world, train_options, t
         for name in ("cut", "whole")
     ]
     assert figures[0] == pytest.approx(figures[1], abs=1e-4)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX pipes")
+def test_whoever_reads_one_line_makes_no_error(bundle, tmp_path):
+    rows = "".join(json.dumps(row["fields"]) + "\n" for row in tiny.examples(400))
+    (tmp_path / "in.jsonl").write_text(rows)
+    names = {"bundle": bundle, "file": tmp_path / "in.jsonl", "python": sys.executable}
+    for command in ("predict {bundle} {file}", "inspect {bundle}", "predict {bundle} - < {file}"):
+        line = f"{{python}} -m edgecd {command}".format(**names)
+        script = f"set -o pipefail; {line} | head -1"
+        done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=120)
+        assert (done.returncode, done.stdout.count("\n")) == (0, 1), done.stderr
+        assert "rror" not in done.stderr, done.stderr
 
 
 def test_an_unreachable_hub_is_said_within_ten_seconds(tmp_path):

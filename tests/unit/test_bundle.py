@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from edgecd.errors import CheckFailed, InputError
 from edgecd.formats.bundle import MAX_MANIFEST_BYTES, check_files, read_manifest, write_bundle
 from edgecd.formats.card import model_card
-from edgecd.formats.graphfile import TENSOR_PATHS, refuse_external_data
 from edgecd.formats.manifest import (
     CONTEXT,
     ENCODER_FORMAT,
@@ -289,71 +288,3 @@ def test_describe_is_json_and_the_table_shows_the_figures(bundle: Path) -> None:
     shown = as_text(facts)
     for expected in ("yes|no = ' Yes'", "parity.examples", "provenance.teacher", "fp32"):
         assert expected in shown
-
-
-# A graph must not point to other files.
-
-
-def test_the_walked_fields_are_all_that_lead_to_a_tensor() -> None:
-    onnx = pytest.importorskip("onnx")
-    todo, seen = [onnx.ModelProto.DESCRIPTOR], {}
-    while todo:
-        message = todo.pop()
-        if message.name not in seen:
-            fields = [one for one in message.fields if one.message_type is not None]
-            seen[message.name] = {one.number: one.message_type.name for one in fields}
-            todo += [one.message_type for one in fields]
-    reach = {"TensorProto"}
-    while more := {name for name in set(seen) - reach if reach & set(seen[name].values())}:
-        reach |= more
-    assert {
-        name: {number: to for number, to in seen[name].items() if to in reach}
-        for name in reach - {"TensorProto"}
-    } | {"TensorProto": {}} == TENSOR_PATHS
-
-
-@pytest.mark.parametrize("where", ["initializer", "constant", "subgraph", "function", "sparse"])
-def test_external_data_is_found_wherever_it_hides(tmp_path: Path, where: str) -> None:
-    onnx = pytest.importorskip("onnx")
-    helper, types = onnx.helper, onnx.TensorProto
-    path = tmp_path / "model.onnx"
-
-    def save(external: bool) -> None:
-        tensor = helper.make_tensor("w", types.FLOAT, [2], [1.0, 2.0])
-        if external:
-            tensor.data_location = types.EXTERNAL
-            tensor.external_data.add(key="location", value="../../etc/passwd")
-        node = helper.make_node("Constant", [], ["c"], value=tensor)
-        graph = helper.make_graph([], "g", [], [])
-        functions = []
-        if where == "initializer":
-            graph.initializer.append(tensor)
-        elif where == "constant":
-            graph.node.append(node)
-        elif where == "subgraph":
-            inner = helper.make_graph([node], "inner", [], [])
-            graph.node.append(
-                helper.make_node("If", ["x"], ["y"], then_branch=inner, else_branch=inner)
-            )
-        elif where == "sparse":
-            graph.sparse_initializer.add().values.CopyFrom(tensor)
-        else:
-            functions = [helper.make_function("d", "f", [], ["c"], [node], [])]
-        path.write_bytes(helper.make_model(graph, functions=functions).SerializeToString())
-
-    save(external=False)
-    refuse_external_data(path)
-    save(external=True)
-    with pytest.raises(InputError, match="external data"):
-        refuse_external_data(path)
-
-
-@settings(
-    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(content=st.binary(max_size=200))
-def test_any_bytes_are_walked_to_an_answer(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "model.onnx"
-    path.write_bytes(content)
-    with contextlib.suppress(InputError):
-        refuse_external_data(path)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -73,3 +75,46 @@ def test_a_folder_is_held_by_one_and_the_other_is_told_who(tmp_path: Path, monke
         pass
     with lock.locked(tmp_path, "meta-test"):
         pass
+
+
+PLANTED = "raise SystemExit('the planted file was run')\n"
+IMPORTS = "import sys, json, random, numpy, edgecd.cli; sys.exit(0)"
+
+
+@pytest.fixture
+def foreign_folder(tmp_path: Path, monkeypatch) -> Path:
+    """The working directory, as somebody else left it."""
+    folder = tmp_path / "foreign"
+    folder.mkdir()
+    for name in ("numpy", "json", "edgecd", "onnxruntime", "sitecustomize"):
+        (folder / f"{name}.py").write_text(PLANTED)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.mark.parametrize("relative", ["", ".", "./"])
+def test_a_process_imports_nothing_from_the_working_directory(
+    foreign_folder, program, monkeypatch, relative
+):
+    name = program(IMPORTS)
+    given = os.environ["PYTHONPATH"]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([relative, given]) if relative else given)
+    assert run_to_end(name, [], 1) is None
+
+
+def test_the_command_imports_nothing_from_the_working_directory(foreign_folder, monkeypatch):
+    (foreign_folder / "edgecd.py").unlink()
+    (foreign_folder / "sitecustomize.py").unlink()
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    done = subprocess.run(
+        [sys.executable, "-m", "edgecd", "doctor"], capture_output=True, text=True
+    )
+    assert "planted" not in done.stdout + done.stderr and done.returncode == 0
+
+
+def test_a_checkout_that_nobody_installed_finds_itself(program, monkeypatch):
+    name = program(IMPORTS)
+    monkeypatch.setattr(sys, "path", ["", *[p for p in sys.path if p not in ("", str(ROOT))]])
+    monkeypatch.setenv("PYTHONPATH", os.environ["PYTHONPATH"].split(os.pathsep)[0])
+    monkeypatch.chdir(ROOT)
+    assert run_to_end(name, [], 1) is None

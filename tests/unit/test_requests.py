@@ -138,7 +138,7 @@ def a_value(hint: Any, said: Any) -> st.SearchStrategy[Any]:
 
 
 @pytest.mark.parametrize("kind", [Toy, *(kind for kinds in COMMANDS.values() for kind in kinds)])
-@settings(max_examples=40, suppress_health_check=[HealthCheck.filter_too_much])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 @given(data=st.data())
 def test_any_configuration_reads_back_equal(
     kind: type[Any], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 
 from edgecd.errors import InputError
 from edgecd.tasks.demonstrations import draw_demonstrations
-from edgecd.tasks.task import Example, builtin_tasks, load_task, read_split
+from edgecd.tasks.splits import read_split
+from edgecd.tasks.task import Example, builtin_tasks, load_task
 
 TASK = """
 name = "mail"
@@ -70,10 +72,106 @@ def test_a_misspelt_label_is_told_with_the_case_that_it_has(tmp_path):
         read_split(write(tmp_path, [{"text": "a", "label": "sci/tech"}], task), "train")
 
 
+def test_all_that_is_wrong_is_said_at_once_with_every_place(tmp_path):
+    rows = [
+        *ROWS,
+        {"text": "", "label": "billing"},
+        {"text": "a", "label": "Billing"},
+        {"text": "b", "label": "shipping "},
+        {"text": None, "label": "billing"},
+        {"text": "c", "label": "Billing"},
+        {"text": "d\ud800", "label": "shipping"},
+    ]
+    with pytest.raises(InputError) as refused:
+        read_split(write(tmp_path, rows), "train")
+    said = str(refused.value)
+    assert "3 things to mend" in said
+    assert "train.jsonl:3: field 'text' is empty: fill it or drop the row (also at 6)" in said
+    assert "train.jsonl:4: labels 'Billing' (2 rows), 'shipping ' (1 row) are not one of" in said
+    line = 'label_map = { "invoices" = "billing", "Billing" = "billing", "shipping " = "shipping" }'
+    assert line in said
+    assert "train.jsonl:8: field 'text' is not valid Unicode text: it holds \\ud800" in said
+
+
+def test_the_line_that_is_offered_for_nearly_right_labels_mends_them(tmp_path):
+    rows = [*ROWS, {"text": "a", "label": "BILLING"}, {"text": "b", "label": "Ship\u00adping"}]
+    with pytest.raises(InputError) as refused:
+        read_split(write(tmp_path, rows), "train")
+    (line,) = re.findall(r"label_map = \{.*?\}", str(refused.value))
+    task = TASK.replace('[data.label_map]\ninvoices = "billing"\n', line + "\n")
+    labels = [
+        example.label for example in read_split(write(tmp_path, rows, task), "train").examples
+    ]
+    assert labels == ["billing", "shipping", "billing", "shipping"]
+
+
+def test_labels_that_only_look_like_the_tasks_can_be_dropped(tmp_path):
+    task = TASK.replace("[data.label_map]", 'drop = ["unbilling"]\n[data.label_map]')
+    rows = [*ROWS, {"text": "x", "label": "unbilling"}]
+    split = read_split(write(tmp_path, rows, task), "train")
+    assert len(split.examples) == 2 and split.dropped == {"unbilling": 1}
+    with pytest.raises(InputError, match="drop names 'billing', which is in"):
+        write(tmp_path, rows, task.replace("unbilling", "billing"))
+
+
+@pytest.mark.parametrize(
+    ("labels", "values", "found"),
+    [
+        (["1", "0"], [1, 0, 1.0, "1", "0.0", "1.00"], ["1", "0", "1", "1", "0", "1"]),
+        (["1.0", "0.0"], [1, 0.0, "1"], ["1.0", "0.0", "1.0"]),
+        (["True", "False"], [True, "False"], ["True", "False"]),
+        (["true", "no"], [True, None, "", " ", float("nan")], ["true", None, None, None, None]),
+        (["0.5", "x"], [0.5, "x"], ["0.5", "x"]),
+    ],
+)
+def test_numbers_and_truths_are_labels(tmp_path, labels, values, found):
+    words = ", ".join(f'"{label}" = " w{place}"' for place, label in enumerate(labels))
+    task = TASK[: TASK.index("[data.label_map]")]
+    task = re.sub(r"labels = .*", f"labels = {{ {words} }}", task)
+    rows = [{"text": "a", "label": value} for value in values]
+    read = read_split(write(tmp_path, rows, task), "train")
+    assert [example.label for example in read.examples] == found
+    missing = found.count(None)
+    assert (f"{missing} of them without a label" in read.say("train")) == bool(missing)
+
+
+def test_columns_that_a_task_names_must_be_there(tmp_path):
+    for key in ("id_column", "group"):
+        task = TASK.replace("[data.label_map]", f'{key} = "Kind"\n[data.label_map]')
+        rows = [{**row, "kind": number} for number, row in enumerate(ROWS)]
+        with pytest.raises(InputError, match="no column 'Kind' in any row.*did you mean 'kind'"):
+            read_split(write(tmp_path, rows, task), "train")
+        found = read_split(write(tmp_path, rows, task.replace("Kind", "kind")), "train").examples
+        seen = [one.id if key == "id_column" else one.group for one in found]
+        assert seen == ["0", "1"]
+
+
+def test_a_split_without_labels_says_so_in_its_file(tmp_path):
+    rows = [{"text": row["text"], "Team": row["label"]} for row in ROWS]
+    with pytest.raises(InputError, match=r"no column 'label'.*has text, Team\).*leave it empty"):
+        read_split(write(tmp_path, rows), "train")
+    task = TASK.replace("train =", "unlabelled =")
+    assert len(read_split(write(tmp_path, rows, task), "unlabelled").examples) == 2
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (("{text}", "{text.x}"), "mail.toml: template"),
+        (
+            ("[data]", "[data]\nid_column = true"),
+            "id_column must be the name of a column, or false",
+        ),
+        (("[data]", '[data]\nlabel_column = ""'), "label_column must be the name of a column"),
+        (("[data]", "[data]\nhub = 5"), "hub must be a text, and is 5"),
+        (("[data]", "[data]\nfields = { txt = 'a' }"), "unknown key 'txt'; did you mean 'text'"),
+        (("[data]", "[data]\ndrop = 'x'"), "drop must be a list of labels"),
+        (('"mail"', '"a/b"'), "name = 'a/b': must have none of"),
+        (('"mail"', '" mail."'), "no blank or dot at either end"),
+        (('"mail"', '"' + "ä" * 60 + '"'), "at most 100 bytes"),
+        (("billing =", '" " ='), "a label and its word have from 1 to 256"),
+        (("billing =", '"' + "b" * 300 + '" ='), "a label and its word have from 1 to 256"),
+        (("{text}", "{text}" + "x" * 70_000), "a text of at most 65,536"),
         (('" shipping"', '" billing"'), "share the word"),
         (("name =", "nam ="), "unknown key 'nam'; did you mean 'name'"),
         (("train =", "trian ="), "unknown key 'trian'; did you mean 'train'"),
@@ -85,6 +183,14 @@ def test_a_misspelt_label_is_told_with_the_case_that_it_has(tmp_path):
 def test_bad_task_files_are_explained(tmp_path, change, message):
     with pytest.raises(InputError, match=message):
         write(tmp_path, ROWS, TASK.replace(*change))
+
+
+def test_a_key_that_slipped_below_data_is_told_where_it_stands(tmp_path):
+    lines = TASK.splitlines()
+    below = [line for line in lines if line.startswith(("labels", "name"))]
+    task = "\n".join([*(line for line in lines[:6] if line not in below), *below, *lines[6:]])
+    with pytest.raises(InputError, match="'name' is missing at the top: it stands below .data"):
+        write(tmp_path, ROWS, task)
 
 
 def test_missing_files_and_names():

@@ -31,6 +31,7 @@ from onnxruntime import InferenceSession
 from tokenizers import Tokenizer
 
 from edgecd.bench.systems.onnx_prompt import PROMPT, PromptFile, write_prompt_file
+from edgecd.console import SILENT
 from edgecd.errors import InputError
 from edgecd.export import parity
 from edgecd.export.activations import make_feeds
@@ -146,7 +147,7 @@ def make_prompt_models(spec: Mapping[str, Any]) -> dict[str, str | None]:
     folder.mkdir(parents=True, exist_ok=True)
     waiting = list(dict.fromkeys(prompt.context for prompt in prompts))
     tried: dict[Ids, list[parity.Trial]] = {context: [] for context in waiting}
-    made = RECIPES[work.precision.name].make(sources.pop(), feeds, 8, lambda line: None)
+    made = RECIPES[work.precision.name].make(sources.pop(), feeds, 8, SILENT)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".gate.") as place:
         for candidate in made:
             for context in list(waiting):
@@ -266,7 +267,7 @@ def _passes(
     onnx.save(candidate.graph, path)
     answerer = _GraphAnswerer(open_session(path), work, context)
     limit = _limit_pct(work)
-    found = parity.judge(answerer, work.gate, work.reference[context], limit)
+    found = parity.judge(answerer.logits, work.gate, work.reference[context], limit)
     tried.append(parity.Trial(candidate.treatment, found, path.stat().st_size))
     return parity.passes(found, work.precision, limit)
 
