@@ -6,6 +6,7 @@ What is wrong with an input is told in its place, and ends nothing.
 from __future__ import annotations
 
 import codecs
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from edgecd.runtime.predictor import Prediction, Predictor
 from edgecd.tasks.json_rows import parse_json
 
 CHUNK_ROWS = 64
+NESTED = "fields"  # what a row may hold its fields under, as in heldout.jsonl
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,9 @@ def predict_lines(
 def line_queries(predictor: Predictor, lines: Iterable[bytes]) -> Iterator[Query]:
     """The inputs of JSON lines in UTF-8; empty lines are skipped.
 
-    A line is an object with the template's fields, either directly or under `fields` (as in
-    `heldout.jsonl`), or a plain JSON string when the template has one field. What is wrong names
-    the line's number. Raises InputError for UTF-16, of which no line can be read.
+    A line is an object with the template's fields, either directly or under NESTED, or a plain JSON
+    string when the template has one field. What is wrong names the line's number. Raises InputError
+    for UTF-16, of which no line can be read.
     """
     for number, line in enumerate(lines, start=1):
         if number == 1:
@@ -70,9 +72,7 @@ def line_queries(predictor: Predictor, lines: Iterable[bytes]) -> Iterator[Query
             row = _parsed(line)
             if isinstance(row, dict):
                 values = row
-                row = row["fields"] if isinstance(row.get("fields"), dict) else row
-            elif isinstance(row, str):
-                values = dict.fromkeys(predictor.template.fields[:1], row)
+                row = row[NESTED] if isinstance(row.get(NESTED), dict) else row
             yield Query(values, predictor.fields(row))
         except InputError as bad:
             yield Query(values, InputError(f"line {number}: {bad}"))
@@ -90,6 +90,16 @@ def answer_json(answer: Answer, top: int | None = None) -> dict[str, Any]:
         **({"top": best} if top else {}),
         "shortened": answer.shortened,
     }
+
+
+def json_line(values: Mapping[str, Any]) -> str:
+    """One line of JSON, whatever a stranger's values hold: halves of characters are escaped."""
+    line = json.dumps(values, ensure_ascii=False, default=str)
+    try:
+        line.encode()
+    except UnicodeEncodeError:
+        return json.dumps(values, default=str)
+    return line
 
 
 def _parsed(line: bytes) -> Any:
