@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from edgecd.errors import InputError, suggest
+from edgecd.errors import InputError, printable, suggest
 from edgecd.files import new_file
 from edgecd.runtime.predictor import Predictor
 from edgecd.runtime.stream import CHUNK_ROWS, NESTED, Answer, Query, answer_all, json_line
 from edgecd.tasks.readers import read_rows
 
+_LISTED = 20  # columns that a message names
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _WRITTEN = (*_DELIMITERS, ".jsonl")
 Progress = Callable[[int, int], None]
@@ -71,9 +72,10 @@ def open_table(predictor: Predictor, path: Path, columns: Mapping[str, str]) -> 
         fields = {names[0]: next(iter(found))}
     for name, column in fields.items():
         if column not in found and NESTED not in found:
-            near = suggest(column, found)
+            listed = printable(", ".join(list(found)[:_LISTED])) or "none"
+            listed += ", ..." if len(found) > _LISTED else ""
             raise InputError(
-                f"{path}: no column {column!r}{near} (there are: {', '.join(found) or 'none'}); "
+                f"{path}: no column {column!r}{suggest(column, found)} (there are: {listed}); "
                 f"--field {name}=COLUMN says which one holds it"
             )
     return Table(path, count, tuple(found), fields)
