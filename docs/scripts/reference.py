@@ -6,6 +6,7 @@ own tables, and the pages in COPIED from files elsewhere in the repository.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,7 @@ def _command_page(name: str, command: Any) -> Iterator[str]:
         if record is not None:
             panel = "Arguments" if parameter.param_type_name == "argument" else "Options"
             panel = getattr(parameter, "rich_help_panel", None) or panel
-            panels.setdefault(panel, []).append((f"`{record[0]}`", _cell(record[1])))
+            panels.setdefault(panel, []).append((f"`{record[0]}`", record[1]))
     for panel, rows in panels.items():
         yield f"## {panel}"
         yield _table(("option" if panel != "Arguments" else "argument", "what it is"), rows)
@@ -173,7 +174,9 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("\\|", "|").replace("|", "\\|")
+    """Text that stays one cell; a bar in a code span does so by itself."""
+    parts = re.split(r"(`[^`]*`)", " ".join(text.split()))
+    return "".join(part if part[:1] == "`" else part.replace("|", "\\|") for part in parts)
 
 
 def _names(names: Iterable[str]) -> str:
