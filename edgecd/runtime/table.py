@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from edgecd.errors import InputError, suggest
-from edgecd.files import new_file
+from edgecd.files import json_line, new_file
 from edgecd.runtime.predictor import Predictor
 from edgecd.runtime.stream import CHUNK_ROWS, Answer, Query, answer_all, line_queries
 from edgecd.tasks.readers import read_rows
@@ -200,7 +200,7 @@ def _writer(
     stream: TextIO, delimiter: str | None, columns: Sequence[str]
 ) -> Callable[[Mapping[str, Any]], None]:
     if delimiter is None:
-        return lambda row: print(json.dumps(row, ensure_ascii=False, default=str), file=stream)
+        return lambda row: print(json_line(row, default=str), file=stream)
     rows = csv.writer(stream, delimiter=delimiter, lineterminator="\n")
     rows.writerow(columns)
     return lambda row: rows.writerow([_text(row.get(column)) for column in columns])
