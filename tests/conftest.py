@@ -5,6 +5,11 @@ from __future__ import annotations
 import importlib.util
 
 import pytest
+from hypothesis import settings
+
+# Other work on the machine is no failure; a test that hangs has pytest's timeout.
+settings.register_profile("edgecd", deadline=None)
+settings.load_profile("edgecd")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -28,6 +28,12 @@ class BenchConfig:
     split: str | None = option(
         None, help="Of the task (default: validation, else test).", group=_DATA
     )
+    with_texts: bool = option(
+        False,
+        help="Show the inputs of the surest mistakes in the report.",
+        group=_DATA,
+        flags=("--with-texts",),
+    )
     run: Path | None = option(
         None, help="The run folder, for its exact demonstrations.", group=_PROMPTS
     )

@@ -20,6 +20,7 @@ from edgecd.bench.plan import (
     refuse_empty_prompts,
 )
 from edgecd.bench.report.beside import with_peers
+from edgecd.bench.report.mistakes import with_texts
 from edgecd.bench.report.record import SCHEMA, Machine, Report, Row, Training
 from edgecd.bench.report.rows import find_reference, make_rows, noise
 from edgecd.bench.report.verdict import judge, sentence
@@ -108,9 +109,12 @@ def bench(
     rows = make_rows(measured, sets, task.labels, reference)
     siblings = {one.name for one in given if of_run and _made_as(one) == _made_as(of_run)}
     rows = with_peers(rows, measured, sets[0].name, siblings)
+    if config.with_texts:
+        rows = tuple(with_texts(row, sets[0]) for row in rows)
     report = Report(
         schema=SCHEMA,
         task=task.name,
+        labels=task.labels,
         split=sets[0].split,
         ood=tuple(one.name for one in sets[1:]),
         shots=len(shown.main) if roles else 0,

@@ -18,6 +18,7 @@ from typing import Any
 from edgecd.errors import CheckFailed, InputError
 from edgecd.files import sha256_file, write_json, write_text
 from edgecd.folders import new_folder
+from edgecd.formats import strict
 from edgecd.formats.card import model_card
 from edgecd.formats.graphfile import check_graph
 from edgecd.formats.manifest import (
@@ -56,7 +57,7 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         raw = json.loads(
             path.read_text(encoding="utf-8"),
-            object_pairs_hook=_unique_keys,
+            object_pairs_hook=strict.unique_keys,
             parse_constant=_no_constant,
         )
     except (ValueError, RecursionError) as bad:
@@ -129,14 +130,6 @@ def _record(path: Path) -> FileRecord:
 def _plain_file(path: Path) -> None:
     if path.is_symlink() or not path.is_file():
         raise InputError(f"{path} must be a plain file, not a link or a folder: copy the files")
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    # Readers differ in which of two equal keys they take, so two are refused.
-    value = dict(pairs)
-    if len(value) < len(pairs):
-        raise ValueError("a key appears twice")
-    return value
 
 
 def _no_constant(name: str) -> Any:

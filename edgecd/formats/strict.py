@@ -20,6 +20,14 @@ def get(raw: Mapping[str, Any], key: str) -> Any:
     return raw[key]
 
 
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON; ValueError for a key that is there twice, of which readers differ."""
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        raise ValueError("a key appears twice")
+    return value
+
+
 def mapping(value: Any, what: str) -> dict[str, Any]:
     """A JSON object."""
     if not isinstance(value, dict):

@@ -166,7 +166,7 @@ def _record(cell: Cell, folder: Path) -> CellRecord:
         model=cell.model,
         adapter=cell.config.adapter if cell.kind in TRAINED else None,
         head=cell.config.head if cell.kind == "pbft" else None,
-        shots=cell.config.shots,
+        shots=cell.config.shots or 0,
         seed=cell.config.seed,
         scores=cell.scores,
         status=status,

@@ -20,7 +20,8 @@ _EVALUATION_SPLITS = ("validation", "test", "ood")
 class EvalSet:
     """Labelled inputs of one split; `available` is how many the split has.
 
-    `groups` holds the kind of each input, where the data tell it; `label_order` the task's labels.
+    `places` are those of the inputs among the split's examples, from 1. `groups` holds the kind of
+    each input, where the data tell it; `label_order` the task's labels.
     """
 
     name: str
@@ -30,6 +31,7 @@ class EvalSet:
     groups: tuple[str | None, ...]
     label_order: tuple[str, ...]
     available: int
+    places: tuple[int, ...]
 
     @property
     def columns(self) -> NDArray[np.int64]:
@@ -82,7 +84,8 @@ def _default_split(task: Task) -> str:
 def _read_set(
     task: Task, name: str, split: str, limit: int | None, label_order: tuple[str, ...]
 ) -> EvalSet:
-    known = [example for example in read_split(task, split).examples if example.label is not None]
+    examples = read_split(task, split).examples
+    known = [(n, one) for n, one in enumerate(examples, start=1) if one.label is not None]
     if not known:
         raise InputError(f"{split} of task {task.name!r} has no labels to evaluate on")
     chosen = known
@@ -93,9 +96,10 @@ def _read_set(
     return EvalSet(
         name,
         split,
-        tuple(dict(example.fields) for example in chosen),
-        tuple(str(example.label) for example in chosen),
-        tuple(example.group for example in chosen),
+        tuple(dict(example.fields) for _, example in chosen),
+        tuple(str(example.label) for _, example in chosen),
+        tuple(example.group for _, example in chosen),
         label_order,
         len(known),
+        tuple(place for place, _ in chosen),
     )

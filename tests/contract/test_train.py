@@ -91,7 +91,7 @@ def test_same_seed_same_weights_other_seed_others(world, tmp_path):
     assert not all(np.array_equal(a[key], c[key]) for key in a)
 
 
-@pytest.mark.parametrize("where", ["teacher scores (1/2)", "training"])
+@pytest.mark.parametrize("where", ["teacher scores", "training"])
 def test_an_interrupted_run_resumes_to_the_same_weights(world, tmp_path, where):
     asked = config(world, context_draws=2, draws_per_text=2)
 

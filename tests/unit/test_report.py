@@ -50,7 +50,9 @@ def system(role: str, kind: str = "icl", name: str | None = None) -> System:
 def eval_set(of: int, wrong_label: int = 0) -> EvalSet:
     """`of` examples labelled yes, the last `wrong_label` of them no."""
     labels = ("yes",) * (of - wrong_label) + ("no",) * wrong_label
-    return EvalSet("main", "validation", ({},) * of, labels, (None,) * of, LABELS, of)
+    return EvalSet(
+        "main", "validation", ({},) * of, labels, (None,) * of, LABELS, of, tuple(range(1, of + 1))
+    )
 
 
 def measured(
@@ -308,7 +310,8 @@ def test_markdown_leads_with_the_answer_and_its_tables_are_square() -> None:
     assert answer.startswith("Ship the student")
     assert "- a note" in text and "Some CPU" in text and "0.500 [0.400, 0.600]" in text
     tables = re.findall(r"(?:^\|.*\|\n?)+", text, re.MULTILINE)
-    assert len(tables) == 5  # results, against the prompt, accuracy, out of domain, time
+    # Results, against the prompt, mistakes, accuracy, out of domain, time
+    assert len(tables) == 6
     for one in tables:
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in one.splitlines()}) == 1
 

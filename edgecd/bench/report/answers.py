@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecd.bench.exchange import Draw, Evaluation
+from edgecd.bench.report.mistakes import surest_mistakes
 from edgecd.bench.report.record import Difference, Draws, Group, OutOfDomain, Row
 from edgecd.bench.systems.base import System
 from edgecd.tasks.evaluation import EvalSet
@@ -18,6 +19,7 @@ from edgecd.tasks.metrics import (
     agreement,
     bootstrap_interval,
     calibrate_labels,
+    confusion_matrix,
     expected_calibration_error,
     label_calibration,
     log_softmax,
@@ -69,6 +71,13 @@ def with_quality(
     predicted = answers.predicted(main.name)
     truth = main.columns[: len(predicted)]  # some systems are asked the first examples only
     taught = None if reference is None else reference.predicted(main.name)
+    if row.kind == "bundle":
+        table = confusion_matrix(predicted, truth, len(main.label_order))
+        row = replace(
+            row,
+            confusions=tuple(tuple(line) for line in table.tolist()),
+            mistakes=surest_mistakes(answers.log_probabilities[main.name], main),
+        )
     return replace(
         row,
         accuracy=accuracy(predicted, truth),

@@ -10,6 +10,7 @@ import numpy as np
 
 from edgecd.bench.report.cost import break_even, cost_against_shots
 from edgecd.bench.report.drawing import Drawing, Estimate, bars, color_of, estimates, row_axes
+from edgecd.bench.report.mistakes import draw_confusions
 from edgecd.bench.report.record import Report, Row
 from edgecd.bench.report.same_labels import same_labels
 from edgecd.bench.report.selection import answering, ordered, parts_of
@@ -41,6 +42,7 @@ def drawings_of(report: Report) -> Iterator[Drawing]:
     yield from _latency(report)
     yield from _out_of_domain(report)
     yield from _by_group(report)
+    yield from draw_confusions(report)
     yield from same_labels(report)
     yield from cost_against_shots(report)
     yield from break_even(report)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from edgecd.bench.report import tables
+from edgecd.bench.report import mistakes, tables
 from edgecd.bench.report.compare import Change, Comparison
 from edgecd.bench.report.record import Report
 from edgecd.bench.report.selection import ordered
@@ -20,6 +20,7 @@ def markdown(report: Report) -> str:
     main = tables.main_table(report)
     parts = [f"# Benchmark: {report.task}", report.verdict, _markdown_table(main), main.about]
     others = [tables.against_table(report), tables.rival_table(report)]
+    others += [mistakes.label_table(report), mistakes.mistake_table(report)]
     others.append(tables.accuracy_table(report))
     others += [tables.domain_table(report)] if report.ood else []
     others += [
@@ -97,6 +98,9 @@ def _change(
 def _markdown_table(table: tables.Table) -> str:
     lines: list[Sequence[str]] = [table.columns]
     lines += [["---", *["---:"] * (len(table.columns) - 1)], *table.rows]
-    return "\n".join(
-        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
-    )
+    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    """A text that stays one cell, and no HTML."""
+    return text.replace("|", "\\|").replace("<", "&lt;")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
 
-from edgecd.bench.report import cells, tables
+from edgecd.bench.report import cells, mistakes, tables
 from edgecd.bench.report.record import Report, Row
 from edgecd.bench.report.verdict import (
     NO_ADVICE,
@@ -22,6 +22,7 @@ from edgecd.bench.report.words import notes
 from edgecd.plotting.roles import role_of
 
 _STYLE = "page.css"
+_WORDS = 60  # a cell with more letters may have several lines
 
 
 @dataclass(frozen=True)
@@ -132,12 +133,17 @@ def _table(table: tables.Table, best: Row | None = None) -> Iterator[str]:
             yield f"<tr><th {wide}>{escape(heading)}</th></tr>"
         for system, *values in rows:
             mark = ' class="best"' if best is not None and best.system == system else ""
-            data = "".join(f"<td>{escape(value)}</td>" for value in values)
+            data = "".join(f"<td{_wide(value)}>{escape(value)}</td>" for value in values)
             yield f'<tr{mark}><th scope="row">{escape(system)}</th>{data}</tr>'
         yield "</tbody>"
     yield "</table></div>"
     if table.about:
         yield f'<p class="about">{_text(table.about)}</p>'
+
+
+def _wide(cell: str) -> str:
+    """What sets a cell of words apart from one of figures."""
+    return ' class="words"' if len(cell) > _WORDS else ""
 
 
 def _figures(pictures: Sequence[Picture] | None) -> Iterator[str]:
@@ -157,6 +163,7 @@ def _figures(pictures: Sequence[Picture] | None) -> Iterator[str]:
 def _details(report: Report) -> Iterator[str]:
     found = [tables.rival_table(report)]
     found += [tables.domain_table(report)] if report.ood else []
+    found += [mistakes.label_table(report), mistakes.mistake_table(report)]
     found += [*tables.group_tables(report), tables.accuracy_table(report)]
     found += [tables.against_table(report), tables.speed_table(report)]
     found.append(tables.length_table(report))

@@ -128,6 +128,20 @@ class Training:
     peak_rss_bytes: int | None = None
 
 
+@dataclass(frozen=True)
+class Mistake:
+    """A wrong answer: the example's place in its split, from 1, and the answer's probability.
+
+    `text` holds the input's fields, where they were asked for.
+    """
+
+    example: int
+    label: str
+    answer: str
+    probability: float
+    text: LeftOut[Mapping[str, str] | None] = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """One system: what it is, what it costs, and what its answers are worth.
@@ -136,7 +150,8 @@ class Row:
     inputs; `accuracy_from` names the system whose answers they are, where it has none of its own.
     `labels_changed` is the share of labels that are not those of the same checkpoint in PyTorch
     (the peer of that name), `lengths` the latency by tokens of a query. `minus_bundles` holds a
-    rival's accuracy minus that of each bundle, by name.
+    rival's accuracy minus that of each bundle, by name. Of bundles, `confusions` counts examples by
+    right label and answer, in the order of the report's labels, and `mistakes` are the surest ones.
     """
 
     system: str
@@ -177,6 +192,8 @@ class Row:
     agreement_with_teacher: float | None = None
     accuracy_minus_teacher: Difference | None = None
     minus_bundles: LeftOut[Mapping[str, Difference] | None] = None
+    confusions: LeftOut[tuple[tuple[int, ...], ...] | None] = None
+    mistakes: LeftOut[tuple[Mistake, ...]] = ()
     ood_accuracy: Mapping[str, OutOfDomain | None] = field(default_factory=dict)
     draws: Draws | None = None
     accuracy_from: str | None = None
@@ -230,6 +247,7 @@ class Report:
 
     schema: int
     task: str
+    labels: tuple[str, ...] = ()
     split: str | None = None
     ood: tuple[str, ...] = ()
     shots: int | None = None
