@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 import typer.core
 
-from edgecd.cli.options import Force, Json, Quiet, named_fields, print_result
+from edgecd.cli.options import Force, Json, Quiet, named_fields, print_result, say
 from edgecd.cli.requests import command
 from edgecd.errors import CheckFailed, InputError
 from edgecd.runtime.config import PredictConfig
@@ -118,12 +118,12 @@ def _label_one(
 
     def show() -> None:
         if top is None:
-            typer.echo(prediction.label or "unsure")
+            say(prediction.label or "unsure")
             shares = prediction.best(len(predictor.labels))
-            typer.echo("  ".join(f"{name} {share:.3f}" for name, share in shares), err=True)
+            say("  ".join(f"{name} {share:.3f}" for name, share in shares), err=True)
         else:
             for name, share in prediction.best(top):
-                typer.echo(f"{name} {share:.3f}")
+                say(f"{name} {share:.3f}")
             if prediction.unsure:
                 typer.echo("unsure: no label reaches the threshold", err=True)
         if prediction.shortened:
@@ -133,11 +133,12 @@ def _label_one(
 
 
 def _label_lines(predictor: Predictor, lines: Iterable[bytes], top: int | None) -> None:
-    from edgecd.runtime.stream import json_line, predict_lines
+    from edgecd.files import json_line
+    from edgecd.runtime.stream import predict_lines
 
     count = errors = shortened = 0
     for answer in predict_lines(predictor, lines, top):
-        typer.echo(json_line(answer))
+        typer.echo(json_line(answer, default=str))
         count += 1
         errors += "error" in answer
         shortened += answer.get("shortened", False)
@@ -182,6 +183,6 @@ def _label_file(
     if out is not None:
         found = ", ".join(f"{name} {count}" for name, count in done.labels.items())
         show = f"{out}: {done.rows} rows ({found or 'no label'})"
-        print_result(as_json, {"out": str(out), **asdict(done)}, lambda: typer.echo(show))
+        print_result(as_json, {"out": str(out), **asdict(done)}, lambda: say(show))
     if done.errors:
         raise CheckFailed(f"{done.errors} of {done.rows} rows have no answer: see their error")

@@ -132,7 +132,7 @@ def parse_manifest(raw: Any) -> Manifest:
         inputs=_tensors(strict.get(raw, "inputs"), "inputs"),
         outputs=_tensors(strict.get(raw, "outputs"), "outputs"),
         parity=_parity(strict.get(raw, "parity")),
-        provenance=strict.mapping(strict.get(raw, "provenance"), "provenance"),
+        provenance=strict.shallow(strict.get(raw, "provenance"), "provenance"),
         samples=tuple(
             _sample(item, len(labels))
             for item in strict.items(strict.get(raw, "samples"), "samples", MAX_SAMPLES)
@@ -193,7 +193,7 @@ def _tensors(value: Any, what: str) -> dict[str, TensorSpec]:
 
 
 def _parity(value: Any) -> dict[str, Any]:
-    parity = strict.mapping(value, "parity")
+    parity = strict.shallow(value, "parity")
     for key in ("examples", "label_flips"):
         strict.whole(strict.get(parity, key), f"parity.{key}", 0, 1 << 31)
     strict.number(strict.get(parity, "max_abs_logit_diff"), "parity.max_abs_logit_diff")

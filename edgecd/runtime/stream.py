@@ -6,7 +6,6 @@ What is wrong with an input is told in its place, and ends nothing.
 from __future__ import annotations
 
 import codecs
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -90,16 +89,6 @@ def answer_json(answer: Answer, top: int | None = None) -> dict[str, Any]:
         **({"top": best} if top else {}),
         "shortened": answer.shortened,
     }
-
-
-def json_line(values: Mapping[str, Any]) -> str:
-    """One line of JSON, whatever a stranger's values hold: halves of characters are escaped."""
-    line = json.dumps(values, ensure_ascii=False, default=str)
-    try:
-        line.encode()
-    except UnicodeEncodeError:
-        return json.dumps(values, default=str)
-    return line
 
 
 def _parsed(line: bytes) -> Any:

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from edgecd.errors import InputError, printable, suggest
-from edgecd.files import new_file
+from edgecd.files import json_line, new_file
 from edgecd.runtime.predictor import Predictor
-from edgecd.runtime.stream import CHUNK_ROWS, NESTED, Answer, Query, answer_all, json_line
+from edgecd.runtime.stream import CHUNK_ROWS, NESTED, Answer, Query, answer_all
 from edgecd.tasks.readers import read_rows
 
 _LISTED = 20  # columns that a message names
@@ -194,7 +194,7 @@ def _writer(
     stream: TextIO, delimiter: str | None, columns: Sequence[str]
 ) -> Callable[[Mapping[str, Any]], None]:
     if delimiter is None:
-        return lambda row: print(json_line(row), file=stream)
+        return lambda row: print(json_line(row, default=str), file=stream)
     rows = csv.writer(stream, delimiter=delimiter, lineterminator="\n")
     rows.writerow(columns)
     return lambda row: rows.writerow([_text(row.get(column)) for column in columns])
