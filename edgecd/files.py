@@ -101,7 +101,9 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as bad:
+    except RecursionError:
+        raise InputError(f"{path}: not valid JSON here: nested too deeply") from None
+    except ValueError as bad:  # also for a number of thousands of digits
         raise InputError(f"{path}: not valid JSON ({bad})") from None
 
 
