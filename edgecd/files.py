@@ -87,6 +87,14 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
+def json_line(value: Any, default: Any = None) -> str:
+    """A value as one line of JSON, in which what a terminal would obey is escaped."""
+    line = json.dumps(value, ensure_ascii=False, default=default)
+    if line.isprintable():
+        return line
+    return "".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in line)
+
+
 def read_json(path: Path) -> Any:
     """Read JSON; a missing or malformed file is an InputError that names it."""
     try:

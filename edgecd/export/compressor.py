@@ -62,6 +62,8 @@ def export_compressor(
     if treat is None or tolerance is None:
         known = [one for one, recipe in RECIPES.items() if recipe.compressor is not None]
         raise InputError(f"a compressor is {' or '.join(known)}, not {name}")
+    if config is not None and config.layout is not None:
+        raise InputError(f"--for {config.layout} is for the run of an encoder: {run} compresses")
     need_export()
     import onnx
     import torch
