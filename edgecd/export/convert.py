@@ -25,12 +25,12 @@ from edgecd.export.run_folder import RunFolder, load_run
 from edgecd.export.samples import record_samples
 from edgecd.export.selective import Selective, choose_threshold, measure
 from edgecd.export.source import Source, read_source
-from edgecd.folders import refuse_existing
 from edgecd.formats.bundle import Layout, write_bundle
 from edgecd.formats.context import Context
 from edgecd.formats.contract import HEAD, PAST
 from edgecd.formats.manifest import MODEL, Manifest
 from edgecd.formats.precision import FP32, PRECISIONS, Precision, find_precision
+from edgecd.host.folders import refuse_existing
 from edgecd.runtime.predictor import Predictor, softmax
 from edgecd.runtime.session import open_session, signature
 from edgecd.tasks.answerer import Fields, answered

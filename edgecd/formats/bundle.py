@@ -18,7 +18,6 @@ from typing import Any
 
 from edgecd.errors import CheckFailed, InputError
 from edgecd.files import sha256_file, write_json, write_text
-from edgecd.folders import new_folder
 from edgecd.formats import strict
 from edgecd.formats.card import model_card
 from edgecd.formats.graphfile import check_graph
@@ -34,6 +33,7 @@ from edgecd.formats.manifest import (
     manifest_json,
     parse_manifest,
 )
+from edgecd.host.folders import new_folder
 
 __all__ = ["MANIFEST", "Manifest", "check_files", "read_manifest", "write_bundle"]
 
