@@ -24,7 +24,10 @@ FORMATS = {2: ("prompt",), 3: ("text", "pair")}
 METHODS = ("none", "mend", "hypertuning", "gist", "prompt-tuning", "matching")
 CONTEXT = "context.safetensors"
 NEEDED = ("model.onnx", "tokenizer.json")
-LISTED = (*NEEDED, CONTEXT, "README.md")
+LISTED = (
+    *(*NEEDED, CONTEXT, "README.md", "config.json", "tokenizer_config.json"),
+    *(f"onnx/model{name}.onnx" for name in ("", "_fp16", "_quantized", "_q4")),
+)
 MIB, GIB = 1 << 20, 1 << 30
 ID = 1 << 31
 TOKENS = 1 << 20

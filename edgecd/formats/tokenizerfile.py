@@ -36,7 +36,7 @@ MAX_UNIGRAM_BYTES, MAX_UNIGRAM_LETTERS, _UNIGRAM_ENTRY = 20 << 20, 8 << 20, 20
 MAX_CHARSMAP_BYTES, MAX_CHARSMAP_RUN = 1 << 20, 256
 
 _MODELS = ("BPE", "Unigram", "WordPiece", "WordLevel")
-_NORMALIZERS = (
+NORMALIZERS = (
     "BertNormalizer",
     "ByteLevel",
     "Lowercase",
@@ -51,7 +51,7 @@ _NORMALIZERS = (
     "Strip",
     "StripAccents",
 )
-_PRE_TOKENIZERS = (
+PRE_TOKENIZERS = (
     "BertPreTokenizer",
     "ByteLevel",
     "CharDelimiterSplit",
@@ -64,8 +64,8 @@ _PRE_TOKENIZERS = (
     "Whitespace",
     "WhitespaceSplit",
 )
-_POST_PROCESSORS = ("BertProcessing", "ByteLevel", "RobertaProcessing", "TemplateProcessing")
-_DECODERS = (
+POST_PROCESSORS = ("BertProcessing", "ByteLevel", "RobertaProcessing", "TemplateProcessing")
+DECODERS = (
     "BPEDecoder",
     "ByteFallback",
     "ByteLevel",
@@ -77,10 +77,10 @@ _DECODERS = (
     "WordPiece",
 )
 _PARTS = {
-    "normalizer": ("normalizers", _NORMALIZERS),
-    "pre_tokenizer": ("pretokenizers", _PRE_TOKENIZERS),
-    "post_processor": ("processors", _POST_PROCESSORS),
-    "decoder": ("decoders", _DECODERS),
+    "normalizer": ("normalizers", NORMALIZERS),
+    "pre_tokenizer": ("pretokenizers", PRE_TOKENIZERS),
+    "post_processor": ("processors", POST_PROCESSORS),
+    "decoder": ("decoders", DECODERS),
 }
 # The vocabulary: pieces and numbers, in an object, a list, or a list of short lists.
 _TEXT, _REST = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', rb'[^"\[\]{}]*+'

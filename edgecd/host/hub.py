@@ -5,11 +5,16 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from edgecd.errors import InputError, require
+from edgecd.errors import EdgecdError, InputError, require
 
 TIMEOUT_S = 4
+
+
+class Unreachable(InputError):
+    """The hub cannot be reached, and what was asked for is not here; with a network it may be."""
 
 
 @functools.cache  # a run asks for the same model several times
@@ -25,6 +30,18 @@ def resolve_model(name: str) -> str:
         lambda api: api.model_info(name, timeout=TIMEOUT_S),
         "give a local model folder or a .gguf file instead",
     )
+
+
+def is_here(name: str) -> bool:
+    """Whether a model can be loaded without fetching anything: a folder, a file, or cached."""
+    if Path(name).expanduser().exists():
+        return True
+    try:
+        find = require("huggingface_hub", "train").try_to_load_from_cache
+        weights = ("model.safetensors", "model.safetensors.index.json")
+        return any(isinstance(find(name, file), str) for file in weights)
+    except (EdgecdError, ValueError):  # not installed; no name of the hub
+        return False
 
 
 def resolve_dataset(name: str) -> str:
@@ -76,7 +93,7 @@ def _resolve(name: str, kind: str, ask: Callable[[Any], Any], cure: str) -> str:
         reason = " ".join(reason.split())[:200]
     if failure and "NotFound" in type(failure[0]).__name__:
         raise InputError(f"the hub has no {kind} {name!r} (or it is private): {cure}")
-    raise InputError(
+    raise Unreachable(
         f"{kind} {name!r}: the hub cannot be reached ({reason}). Offline, {cure}; or see "
         "`edgecd demo`, which needs no network"
     )

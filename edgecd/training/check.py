@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from edgecd.errors import EdgecdError, first_line
+from edgecd.host.hub import Unreachable
 from edgecd.tasks.demonstrations import Demonstrations, draw_demonstrations
 from edgecd.tasks.survey import Survey, survey
 from edgecd.tasks.task import Example, Task
@@ -36,13 +37,16 @@ def check(task: Task, config: TrainConfig, roles: Sequence[str], timed: bool) ->
     for role in roles:
         try:
             found = _look(role, task, config, texts, shown)
+        except Unreachable as bad:
+            remarks.append(f"{role}: not looked at: {bad}")
+            continue
         except EdgecdError as bad:
             faults.append(f"{role}: {bad}")
             continue
         models.append(found)
         faults += found.faults
         remarks += _of_lengths(found)
-    if STUDENT in roles:
+    if any(one.role == STUDENT for one in models):
         from edgecd.training.student import check_student
 
         try:
