@@ -13,6 +13,8 @@ import typer
 
 # A module's import registers its commands: in the order of `--help`.
 # isort: off
+from edgecd.cli import starting  # noqa: F401
+from edgecd.cli import checking  # noqa: F401
 from edgecd.cli import training  # noqa: F401
 from edgecd.cli import exporting  # noqa: F401
 from edgecd.cli import predicting  # noqa: F401

@@ -89,19 +89,19 @@ def predict(
 
 def _file(text: str | None) -> Path | None:
     """The file that a TEXT names; None for a text. InputError for a file of another kind."""
-    from edgecd.runtime.table import DATA_SUFFIXES
+    from edgecd.tasks.readers import ENDINGS
 
     if text is None or len(text) > 1024 or "\0" in text:
         return None
     path = Path(text).expanduser()
-    is_data = path.suffix.lower() in DATA_SUFFIXES
+    is_data = path.suffix.lower() in ENDINGS
     try:
         is_file = path.is_file()
     except (OSError, RuntimeError):
         is_file = False
     if is_file and not is_data:
         raise InputError(
-            f"{text} is a file, and none of {', '.join(DATA_SUFFIXES)} (to label the text itself "
+            f"{text} is a file, and none of {', '.join(ENDINGS)} (to label the text itself "
             "give it with --field)"
         )
     if is_data and not is_file and not any(letter.isspace() for letter in text):
@@ -138,7 +138,7 @@ def _label_lines(predictor: Predictor, lines: Iterable[bytes], top: int | None) 
 
     count = errors = shortened = 0
     for answer in predict_lines(predictor, lines, top):
-        typer.echo(json_line(answer))
+        typer.echo(json_line(answer, default=str))
         count += 1
         errors += "error" in answer
         shortened += answer.get("shortened", False)

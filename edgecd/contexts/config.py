@@ -56,7 +56,7 @@ class MendConfig:
         path=True,
         help="Plain text for stage 1, a file or NAME:CONFIG:SPLIT.",
     )
-    shots: int = like(TrainConfig, "shots", low=1, high=2**20)
+    shots: int = like(TrainConfig, "shots", 16, low=1, high=2**20)
     queries: int = option(
         1, group=CONTEXTS, low=1, high=2**20, help="Queries for each set of demonstrations."
     )
@@ -120,7 +120,7 @@ class PromptTuningConfig:
     student: str = like(TrainConfig, "student")
     method: str = like(TrainConfig, "method", "prompt-tuning", choices=("prompt-tuning",))
     vectors: int = like(MendConfig, "vectors", 32)
-    shots: int = like(TrainConfig, "shots", low=2, high=2**20)
+    shots: int = like(TrainConfig, "shots", 16, low=2, high=2**20)
     max_length: int = like(TrainConfig, "max_length")
     steps: int = like(MendConfig, "steps", 200, low=1, high=2**20)
     lr: float = like(TrainConfig, "lr", 1e-2, high=10)

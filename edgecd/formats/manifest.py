@@ -18,7 +18,16 @@ MANIFEST, MODEL, TOKENIZER, README = "manifest.json", "model.onnx", "tokenizer.j
 CONTEXT = "context.safetensors"
 NEEDED = (MODEL, TOKENIZER)
 LOADED = (*NEEDED, CONTEXT)  # what a predictor reads; a classifier has no context
-LISTED = (*LOADED, README)  # what a manifest may list; it cannot hold its own hash
+CONFIG, TOKENIZER_CONFIG = "config.json", "tokenizer_config.json"
+# The graph and its settings where transformers.js looks for them, by precision.
+TRANSFORMERS_JS = {
+    "fp32": "onnx/model.onnx",
+    "fp16": "onnx/model_fp16.onnx",
+    "int8": "onnx/model_quantized.onnx",
+    "int4": "onnx/model_q4.onnx",
+}
+# What a manifest may list; it cannot hold its own hash.
+LISTED = (*LOADED, README, CONFIG, TOKENIZER_CONFIG, *TRANSFORMERS_JS.values())
 
 # Limits on what a manifest may claim, far above any real one.
 MAX_FILE_BYTES = 1 << 31  # a single ONNX file ends at 2 GiB
@@ -80,6 +89,11 @@ class Manifest:
     language_model: str | None = None
     form: Form = "prompt"
     threshold: float | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """What all listed files take; one of two names counts once."""
+        return sum({one.sha256: one.size_bytes for one in self.files.values()}.values())
 
     @property
     def format(self) -> int:

@@ -13,6 +13,10 @@ from edgecd.errors import EdgecdError, InputError, require
 TIMEOUT_S = 4
 
 
+class Unreachable(InputError):
+    """The hub cannot be reached, and what was asked for is not here; with a network it may be."""
+
+
 @functools.cache  # a run asks for the same model several times
 def resolve_model(name: str) -> str:
     """A hub id that can be loaded now: `name` itself, or its local snapshot when offline.
@@ -89,7 +93,7 @@ def _resolve(name: str, kind: str, ask: Callable[[Any], Any], cure: str) -> str:
         reason = " ".join(reason.split())[:200]
     if failure and "NotFound" in type(failure[0]).__name__:
         raise InputError(f"the hub has no {kind} {name!r} (or it is private): {cure}")
-    raise InputError(
+    raise Unreachable(
         f"{kind} {name!r}: the hub cannot be reached ({reason}). Offline, {cure}; or see "
         "`edgecd demo`, which needs no network"
     )

@@ -28,8 +28,7 @@ def describe(path: str | Path) -> dict[str, Any]:
         **facts,
         "fields": list(manifest.prompt.fields),
         "samples": len(samples),
-        "size_bytes": (folder / MANIFEST).stat().st_size
-        + sum(record.size_bytes for record in manifest.files.values()),
+        "size_bytes": (folder / MANIFEST).stat().st_size + manifest.size_bytes,
     }
 
 

@@ -94,7 +94,7 @@ def _prompt(cell: Cell, config: TrainConfig, folder: Path) -> CellResult:
     device = pick_device(config.device)
     account = Account(folder / "account.json", device, time.monotonic())
     train = read_split(task, "train").examples
-    demonstrations = draw_demonstrations(train, task.labels, config.shots, config.seed)
+    demonstrations = draw_demonstrations(train, task.labels, config.shots or 0, config.seed)
     pool = calibration_inputs(train, demonstrations, config.seed)
     model = config.teacher if cell.model == "teacher" else config.student
     scorer = DeferredScorer(

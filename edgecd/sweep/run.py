@@ -11,8 +11,8 @@ from typing import IO, Any
 from edgecd.console import Reporter
 from edgecd.errors import InputError, MissingExtra
 from edgecd.files import public, read_json, write_json, write_text
-from edgecd.folders import claim
 from edgecd.formats.record import from_json, to_json
+from edgecd.host.folders import claim
 from edgecd.host.lock import locked
 from edgecd.host.machine import describe_machine, usable_cores
 from edgecd.host.processes import ANSWER, SPEC, Failure, ask
@@ -166,7 +166,7 @@ def _record(cell: Cell, folder: Path) -> CellRecord:
         model=cell.model,
         adapter=cell.config.adapter if cell.kind in TRAINED else None,
         head=cell.config.head if cell.kind == "pbft" else None,
-        shots=cell.config.shots,
+        shots=cell.config.shots or 0,
         seed=cell.config.seed,
         scores=cell.scores,
         status=status,

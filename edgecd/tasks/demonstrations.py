@@ -99,6 +99,11 @@ def draw_demonstrations(
     for place, label in enumerate(order):
         share = count // len(order) + (place < count % len(order))
         pool = [example for example in examples if example.label == label]
+        if share and not pool:
+            raise InputError(
+                f"the train split has no labelled example of {label!r}, and {count} shots show "
+                f"each label: label some, or take {label!r} out of [labels]"
+            )
         if len(pool) < share:
             raise InputError(
                 f"{count} shots need {share} labelled examples of {label!r}, but the train split "

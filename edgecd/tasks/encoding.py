@@ -179,19 +179,19 @@ def label_token_ids(
     tokens. Raises InputError, showing the tokens, when a word is split, merges with the tail,
     or shares its token with another label, and for a control token in template or word.
     """
-    before = token_ids(tokenizer, "x" + template.tail, special=False)
     tokens: dict[str, int] = {}
     _refuse_control(tokenizer, template, model_name)
     for label, word in template.verbalizer.items():
-        after = token_ids(tokenizer, "x" + template.tail + word, special=False)
-        if after[: len(before)] != before or len(after) != len(before) + 1:
+        own = word_tokens(tokenizer, template.tail, word)
+        if len(own) != 1:
+            after = token_ids(tokenizer, "x" + template.tail + word, special=False)
             split = [tokenizer.id_to_token(token) for token in after[-6:]]
             raise InputError(
                 f"label {label!r}: its word {word!r} is not one token of its own after "
                 f"{template.tail!r} for {model_name} (the text ends in the tokens {split}): choose "
                 "another word in [labels]; most models want a leading space"
             )
-        tokens[label] = after[-1]
+        tokens[label] = own[0]
     for label, token in tokens.items():
         other = next(name for name, same in tokens.items() if same == token)
         if other != label:
@@ -200,6 +200,13 @@ def label_token_ids(
                 f"for {model_name}: choose another word for one of them"
             )
     return tokens
+
+
+def word_tokens(tokenizer: Tokenizer, tail: str, word: str) -> list[int]:
+    """The tokens that a word adds to a text that ends in `tail`; none where the two merge."""
+    before = token_ids(tokenizer, "x" + tail, special=False)
+    after = token_ids(tokenizer, "x" + tail + word, special=False)
+    return after[len(before) :] if after[: len(before)] == before else []
 
 
 def _refuse_control(tokenizer: Tokenizer, template: PromptTemplate, model_name: str) -> None:

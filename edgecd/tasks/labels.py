@@ -67,13 +67,13 @@ class Spellings:
         Labels of no interest are left out of a task (MNLI's neutral); one that looks like the
         task's is a mistake.
         """
-        plain = {_plain(label): label for label in self.labels}
+        plain = {plain_label(label): label for label in self.labels}
         found = {}
         for label in list(unknown)[:_COMPARED]:
             if label in self.dropped or len(label) > _LONGEST:
                 continue
-            near = plain.get(_plain(label))
-            if near is None and (close := nearest(_plain(label), plain, _ALIKE)) is not None:
+            near = plain.get(plain_label(label))
+            if near is None and (close := nearest(plain_label(label), plain, _ALIKE)) is not None:
                 near = plain[close]
             if near is not None:
                 found[label] = near
@@ -146,7 +146,7 @@ def rows(count: int) -> str:
     return f"{count:,} row{'s' * (count != 1)}"
 
 
-def _plain(label: str) -> str:
+def plain_label(label: str) -> str:
     """A label without what people do not see: case, outer and doubled blanks, forms of letters."""
     text = unicodedata.normalize("NFKC", label[:_LONGEST].translate(_INVISIBLE))
     return " ".join(text.split()).casefold()

@@ -19,11 +19,15 @@ _KINDS = 20  # of faults
 
 @dataclass(frozen=True)
 class DataRow:
-    """One record: `where` for messages (file:line), its number from 1, and its columns."""
+    """One record: `where` for messages (file:line), its number from 1, and its columns.
+
+    `fault` says what is wrong with it, where wrong ones were asked for, too.
+    """
 
     where: str
     number: int
     values: Mapping[str, Any]
+    fault: str | None = None
 
 
 @dataclass

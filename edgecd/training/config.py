@@ -53,7 +53,13 @@ class TrainConfig:
     pattern: str | None = option(
         None, group=MODELS, help="NLI pattern: minimal, gpt-3 or eval-harness."
     )
-    shots: int = option(16, group=METHOD, low=0, high=MANY, help="Labelled examples to show.")
+    shots: int | None = option(
+        None,
+        group=METHOD,
+        low=0,
+        high=MANY,
+        help="Labelled examples to show (16, or one a label where there are more).",
+    )
     context_shots: int | None = option(
         None, group=METHOD, low=1, high=MANY, help="Of these in one context (all but one a label)."
     )

@@ -87,6 +87,7 @@ def train(
         check_words(config.teacher, task.template)
         parse_shares(config.class_shares, len(task.labels))
     examples = choose_examples(task, config, reporter.say)
+    config = replace(config, shots=len(examples.labelled))
     with open_run(out, config, reporter, resume, force, task.files) as done:
         if done is not None:
             return done

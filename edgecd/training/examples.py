@@ -19,6 +19,7 @@ from edgecd.tasks.demonstrations import (
     write_lines,
 )
 from edgecd.tasks.splits import read_split
+from edgecd.tasks.survey import USUAL_SHOTS, cover, label_counts, remarks, usual_shots
 from edgecd.tasks.task import UNLABELLED, Example, Task
 from edgecd.training.config import TrainConfig
 from edgecd.training.record import Counts, Fingerprints
@@ -58,8 +59,8 @@ class Examples:
 def choose_examples(task: Task, config: TrainConfig, say: Callable[[str], None]) -> Examples:
     """Draw demonstrations, transfer, monitor and held-out examples, seeded, without overlap.
 
-    `say` is told how many the splits hold. Raises InputError for a task without a split to check
-    the student on, or with too few examples.
+    `say` is told how many the splits hold, and what stands out of them. Raises InputError for a
+    task without a split to check the student on, or with too few examples.
     """
     train_split = read_split(task, "train")
     say(train_split.say("train"))
@@ -71,7 +72,14 @@ def choose_examples(task: Task, config: TrainConfig, say: Callable[[str], None])
         )
     held = read_split(task, held_name, config.heldout)
     say(held.say(held_name))
-    labelled = draw_demonstrations(train_split.examples, task.labels, config.shots, config.seed)
+    labels = label_counts(train_split.examples, task.labels)
+    shots = usual_shots(labels) if config.shots is None else config.shots
+    if config.shots is None and shots != USUAL_SHOTS:
+        say(f"{shots} demonstrations, as many of each of {len(labels)} labels (--shots)")
+    splits = {"train": train_split.examples, held_name: held.examples}
+    for remark in remarks(splits, task.labels, cover(labels, shots)):
+        say(f"note: {remark}")
+    labelled = draw_demonstrations(train_split.examples, task.labels, shots, config.seed)
     count = config.context_draws if len(labelled) else 1
     contexts = draw_contexts(labelled, task.labels, config.context_shots, count, config.seed)
     shown = {example.id for example in labelled}

@@ -66,7 +66,7 @@ def keep_layers(lm: LanguageModel, keep: int) -> LanguageModel:
             key = f"{stack}{places.index(int(number))}.{rest}"
         state[key] = value
     kind: Any = type(model)
-    smaller: PreTrainedModel = kind(_smaller(model.config, places))
+    smaller: PreTrainedModel = kind(config_of(model.config, places))
     try:
         smaller.load_state_dict(state)
     except RuntimeError as bad:
@@ -76,8 +76,8 @@ def keep_layers(lm: LanguageModel, keep: int) -> LanguageModel:
     return replace(lm, model=moved.to(model.device).eval())
 
 
-def _smaller(config: Any, places: tuple[int, ...]) -> Any:
-    """The configuration of a model with the layers at `places` alone."""
+def config_of(config: Any, places: tuple[int, ...]) -> Any:
+    """The configuration of a model with the layers at `places` of this one's alone."""
     total = layers_of(config)
     changed = copy.deepcopy(config)
     for name, value in config.to_dict().items():
