@@ -75,8 +75,13 @@ def shown(value: object) -> str:
 
 
 def printable(text: str) -> str:
-    """A text with control characters escaped, so that it can neither move nor colour a terminal."""
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+    """A text with control characters escaped, so that it can neither move nor colour a terminal.
+
+    Ends of lines stay.
+    """
+    return "".join(
+        letter if letter.isprintable() or letter == "\n" else repr(letter)[1:-1] for letter in text
+    )
 
 
 def native_failure(error: BaseException, what: str) -> BaseException:
