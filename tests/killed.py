@@ -350,6 +350,7 @@ def commands(root: Path) -> list[Command]:
                 [bundle],
                 BenchConfig(
                     task=world["task"],
+                    run=run,
                     baselines=("teacher-icl-cached",),
                     prompt_runtimes=("torch",),
                     few_shots=(),
