@@ -22,6 +22,9 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from edgecd.errors import for_terminal
+
+MOST_IN_CELL = 2_000
 LINE_EVERY_S = 10.0  # of a log, while something goes on
 _ESTIMATE_S = 300.0  # what is left is judged by so much of the past
 
@@ -81,7 +84,7 @@ class Console:
     def say(self, line: str) -> None:
         """A remark, above the progress bars."""
         if self._shown is not None and line:
-            self._shown.say(line)
+            self._shown.say(for_terminal(line))
 
     def progress(self, what: str, done: int, total: int) -> None:
         """So much is done of the part named `what`."""
@@ -91,16 +94,17 @@ class Console:
     def show(self, *things: Any) -> None:
         """Print results on stdout."""
         for thing in things:
-            self._out.print(thing, markup=False, highlight=False)
+            shown = for_terminal(thing) if isinstance(thing, str) else thing
+            self._out.print(shown, markup=False, highlight=False)
 
     def table(self, title: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """A table with the first row's keys as columns."""
-        table = Table(title=Text(title), title_justify="left")
+        table = Table(title=cell(title), title_justify="left")
         for name in rows[0]:
-            table.add_column(Text(name), overflow="fold")
+            table.add_column(cell(name), overflow="fold")
         for row in rows:
-            cells = (", ".join(v) if isinstance(v, list) else str(v) for v in row.values())
-            table.add_row(*map(Text, cells))  # Text: a label such as [red] is not markup
+            values = (", ".join(v) if isinstance(v, list) else str(v) for v in row.values())
+            table.add_row(*map(cell, values))
         self._out.print(table)
 
     def listing(self, values: Mapping[str, Any]) -> None:
@@ -111,8 +115,13 @@ class Console:
                 value = "\n".join(f"{key} {item}" for key, item in value.items())
             elif isinstance(value, (list, tuple)):
                 value = ", ".join(map(str, value))
-            table.add_row(Text(name), Text(str(value)))
+            table.add_row(cell(name), cell(str(value)))
         self._out.print(table)
+
+
+def cell(text: str) -> Text:
+    """A text of anybody's in a table: a label such as [red] is no markup, and escapes are shown."""
+    return Text(for_terminal(text, MOST_IN_CELL))
 
 
 class _Bars:

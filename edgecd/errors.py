@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import unicodedata
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from types import ModuleType
 from typing import Any
 
+MOST_SHOWN = 20_000  # characters of one message
 _SHOWN = 60
 _COMPARED = 128  # letters of a word that are compared, which takes the square of their number
 
@@ -75,13 +77,23 @@ def shown(value: object) -> str:
 
 
 def printable(text: str) -> str:
-    """A text with control characters escaped, so that it can neither move nor colour a terminal.
+    """A text with control characters escaped, so that it can neither move nor colour a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(letter if _is_shown(letter) else repr(letter)[1:-1] for letter in text)
 
-    Ends of lines stay.
-    """
-    return "".join(
-        letter if letter.isprintable() or letter == "\n" else repr(letter)[1:-1] for letter in text
-    )
+
+def for_terminal(text: str, most: int = MOST_SHOWN) -> str:
+    """What a terminal is given of a text of anybody's: `printable` but for its lines, and cut."""
+    if len(text) > most:
+        text = f"{text[:most]}... ({len(text):,} characters)"
+    return "\n".join(map(printable, text.split("\n")))
+
+
+def _is_shown(letter: str) -> bool:
+    """Whether it is a letter, a sign, a blank of any width, or what joins letters and emoji."""
+    joins = letter in "\u200c\u200d"
+    return letter.isprintable() or joins or unicodedata.category(letter) == "Zs"
 
 
 def native_failure(error: BaseException, what: str) -> BaseException:

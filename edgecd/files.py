@@ -87,13 +87,23 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
+def json_line(value: Any, default: Any = None) -> str:
+    """A value as one line of JSON, in which what a terminal would obey is escaped."""
+    line = json.dumps(value, ensure_ascii=False, default=default)
+    if line.isprintable():
+        return line
+    return "".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in line)
+
+
 def read_json(path: Path) -> Any:
     """Read JSON; a missing or malformed file is an InputError that names it."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as bad:
+    except RecursionError:
+        raise InputError(f"{path}: not valid JSON here: nested too deeply") from None
+    except ValueError as bad:  # also for a number of thousands of digits
         raise InputError(f"{path}: not valid JSON ({bad})") from None
 
 

@@ -24,7 +24,10 @@ FORMATS = {2: ("prompt",), 3: ("text", "pair")}
 METHODS = ("none", "mend", "hypertuning", "gist", "prompt-tuning", "matching")
 CONTEXT = "context.safetensors"
 NEEDED = ("model.onnx", "tokenizer.json")
-LISTED = (*NEEDED, CONTEXT, "README.md")
+LISTED = (
+    *(*NEEDED, CONTEXT, "README.md", "config.json", "tokenizer_config.json"),
+    *(f"onnx/model{name}.onnx" for name in ("", "_fp16", "_quantized", "_q4")),
+)
 MIB, GIB = 1 << 20, 1 << 30
 ID = 1 << 31
 TOKENS = 1 << 20
@@ -435,9 +438,43 @@ def arrays(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 # --- from text to answers ----------------------------------------------------------------------
 
 
+STEPS = {
+    "normalizer": "normalizers",
+    "pre_tokenizer": "pretokenizers",
+    "post_processor": "processors",
+    "decoder": "decoders",
+}
+
+
+def check_tokenizer(path: Path) -> None:
+    """What the library should not be given; that it knows each step, it says itself."""
+    need(path.stat().st_size <= 48 * MIB, "tokenizer.json: over 48 MiB")
+    try:
+        raw = json.loads(path.read_bytes().decode(), object_pairs_hook=no_twins)
+    except (ValueError, RecursionError) as bad:
+        raise Fault(f"tokenizer.json: no strict JSON ({bad})") from None
+    need(type(raw) is dict and type(raw.get("model")) is dict, "tokenizer.json: no model")
+    model, added = raw["model"], raw.get("added_tokens") or []
+    kind = model.get("type", "BPE" if "merges" in model else "WordLevel")
+    known = ("BPE", "Unigram", "WordPiece", "WordLevel")
+    need(kind in known, f"tokenizer.json: the model {str(kind)[:40]!r}")
+    need(not model.get("dropout"), "tokenizer.json: dropout")
+    good = type(added) is list and len(added) <= 30_000
+    need(good, "tokenizer.json: added_tokens: a list of at most 30,000")
+    for part, inner in STEPS.items():
+        todo = [raw.get(part)]
+        while todo:
+            step = todo.pop()
+            need(step is None or type(step) is dict, f"tokenizer.json: {part}")
+            if step is not None and step.get("type") == "Sequence":
+                need(type(step.get(inner)) is list, f"tokenizer.json: {part}")
+                todo += step[inner]
+
+
 def load_tokenizer(path: Path) -> Any:
     from tokenizers import Tokenizer
 
+    check_tokenizer(path)
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except BaseException as bad:  # a panic of the library is no Exception

@@ -215,7 +215,19 @@ def _tokenizer_changed(bundle: Path, rng: random.Random) -> str:
         "other type": lambda: raw["model"].update(type="No"),
         "no splitting": lambda: raw.update(pre_tokenizer=None),
         "lower case": lambda: raw.update(normalizer={"type": "Lowercase"}),
-        "a list": lambda: raw.update(added_tokens={}),
+        "no list": lambda: raw.update(added_tokens={"a": 1}),
+        "dropout": lambda: raw["model"].update(dropout=0.5),
+        "no such step": lambda: raw.update(normalizer={"type": "No"}),
+        "a step within": lambda: raw.update(
+            normalizer={"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": 1}]}
+        ),
+        "marks": lambda: (
+            raw["added_tokens"].append(
+                {**raw["added_tokens"][0], "id": 9_999, "content": "<mark>", "special": False}
+            )
+            if raw["added_tokens"]
+            else None
+        ),
     }
     what = rng.choice(list(changes))
     changes[what]()

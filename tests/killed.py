@@ -63,8 +63,9 @@ class Told:
 def fork(work: Callable[[], object], log: IO[bytes]) -> int:
     """Do `work` in a fork, which says to `log`; returns its process id. It leads a group."""
     child = os.fork()
+    with contextlib.suppress(OSError):  # in both: neither waits for the other
+        os.setpgid(child, child)
     if child == 0:
-        os.setpgid(0, 0)
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
         code = 1
@@ -266,7 +267,7 @@ def commands(root: Path) -> list[Command]:
     network = prepared("network", lambda out: METHODS["mend"].train(distiller, out, SILENT))
     bundle = prepared("bundle", lambda out: export_run(run, out, ExportConfig()))
     matched = CompressConfig(
-        task=world["task"], model=world["student"], positions=8, shots=4, precision="fp16"
+        task=world["task"], model=str(root / "llama"), positions=8, shots=4, precision="fp16"
     )
 
     def either(out: Path) -> None:

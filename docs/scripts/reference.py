@@ -6,6 +6,8 @@ own tables, and the pages in COPIED from files elsewhere in the repository.
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +21,7 @@ import edgecd
 from edgecd.bench.peers.registry import PEERS
 from edgecd.bench.rivals.registry import RIVALS
 from edgecd.cli import app
+from edgecd.config import option_of
 from edgecd.export.encoder_stack import ENCODER_FAMILIES
 from edgecd.export.families import FUSED_FAMILIES
 from edgecd.export.target import load_target, target_names
@@ -95,16 +98,39 @@ def _command_page(name: str, command: Any) -> Iterator[str]:
 
 
 def _python_page() -> Iterator[str]:
-    yield "# Python"
-    yield (
-        "What `from edgecd import ...` gives. These names, their parameters and their results stay "
-        "as they are within a minor version; everything else in the package is internal and may "
-        "change in any release."
-    )
-    for name in edgecd.__all__:
-        if not name.startswith("_"):
-            found = getattr(edgecd, name)
-            yield f"::: {found.__module__}.{found.__qualname__}"
+    """The interface: its own docstring, then functions, classes, configurations and errors."""
+    yield f"# Python\n\n{inspect.getdoc(edgecd)}"
+    names = [name for name in edgecd.__all__ if not name.startswith("_")]
+    parts = {name: getattr(edgecd, name) for name in names}
+    kinds: dict[str, list[str]] = {"Functions": [], "Classes": [], "Options": [], "Errors": []}
+    for name, found in parts.items():
+        if not isinstance(found, type):
+            kinds["Functions"].append(name)
+        elif issubclass(found, Exception):
+            kinds["Errors"].append(name)
+        elif dataclasses.is_dataclass(found) and "option" in dataclasses.fields(found)[0].metadata:
+            kinds["Options"].append(name)
+        else:
+            kinds["Classes"].append(name)
+    for kind, members in kinds.items():
+        yield f"## {kind}"
+        for name in members:
+            found = parts[name]
+            if kind == "Options":
+                yield f"### {name}\n\n{inspect.getdoc(found)}"
+                yield _options_table(found)
+            else:
+                yield f"::: {found.__module__}.{found.__qualname__}"
+
+
+def _options_table(kind: Any) -> str:
+    """The fields of a configuration: name, default and what the command line says of each."""
+    rows = []
+    for field in dataclasses.fields(kind):
+        needed = field.default is dataclasses.MISSING
+        default = "needed" if needed else f"`{field.default!r}`"
+        rows.append((f"`{field.name}`", default, _cell(option_of(field).help)))
+    return _table(("field", "default", "what it is"), rows)
 
 
 def _tables_page() -> Iterator[str]:

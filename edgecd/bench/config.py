@@ -17,9 +17,9 @@ class BenchConfig:
     """Every choice of `edgecd bench`; InputError for a value out of its range.
 
     `teacher`, `student`, `shots` and `seed` come from `run` or from the first bundle's provenance
-    when not given; the demonstrations from `run`, or are drawn anew. `baselines` None stands for
-    all that can be measured, `prompt_runtimes` None for all that are installed, `rivals` None for
-    all whose needs are there but SetFit.
+    when not given (models that only a bundle names are not fetched); the demonstrations from `run`,
+    or are drawn anew. `baselines` None stands for all that can be measured, `prompt_runtimes` None
+    for all that are installed, `rivals` None for all whose needs are there but SetFit.
     """
 
     task: str = option(help="Built-in name or TOML file.", group=_DATA, path=True)
@@ -38,10 +38,16 @@ class BenchConfig:
         None, help="The run folder, for its exact demonstrations.", group=_PROMPTS
     )
     teacher: str | None = option(
-        None, help="Teacher model; by default the bundle's own.", group=_PROMPTS, path=True
+        None,
+        help="Teacher (default: the run's, or the bundle's if here).",
+        group=_PROMPTS,
+        path=True,
     )
     student: str | None = option(
-        None, help="Same-size model; by default the bundle's own.", group=_PROMPTS, path=True
+        None,
+        help="Same-size model (default: as the teacher).",
+        group=_PROMPTS,
+        path=True,
     )
     shots: int | None = option(None, help="Demonstrations of the ICL rows.", group=_PROMPTS)
     few_shots: tuple[int, ...] = option(

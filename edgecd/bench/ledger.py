@@ -15,8 +15,8 @@ from typing import Any
 from edgecd.bench.exchange import Evaluation, Result, Skipped, Timing, read_result
 from edgecd.errors import InputError
 from edgecd.files import read_json, write_json
-from edgecd.folders import claim
 from edgecd.formats.record import to_json
+from edgecd.host.folders import claim
 from edgecd.host.processes import ending, last_words, run_module
 
 SYSTEMS = "systems"

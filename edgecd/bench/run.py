@@ -172,6 +172,19 @@ def _conditions(config: BenchConfig, bundles: Sequence[Bundle], machine: Machine
 def _prompt_notes(
     config: BenchConfig, models: Models, prompts: Prompts, shown: Shown
 ) -> tuple[str, ...]:
+    told: tuple[str, ...] = ()
+    if models.unfetched and config.roles is None:
+        told = (
+            f"{', '.join(models.unfetched)} is what a bundle names, and is not on this machine. "
+            "What only a bundle names is not fetched: name it with --teacher or --student, or give "
+            "the run (--run), to measure it.",
+        )
+    return (*told, *_notes_of_prompts(config, models, prompts, shown))
+
+
+def _notes_of_prompts(
+    config: BenchConfig, models: Models, prompts: Prompts, shown: Shown
+) -> tuple[str, ...]:
     if config.roles is not None:
         return shown.notes if prompts.roles else ()
     if not prompts.roles:

@@ -25,7 +25,7 @@ from edgecd.cli import contexts  # noqa: F401
 from edgecd.cli import about  # noqa: F401
 
 # isort: on
-from edgecd.cli.options import INTERRUPTED, app
+from edgecd.cli.options import INTERRUPTED, app, say
 from edgecd.errors import EdgecdError
 from edgecd.host.faults import system_fault
 
@@ -42,7 +42,7 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except EdgecdError as error:
-        typer.echo(f"error: {error}", err=True)
+        say(f"error: {error}", err=True)
         raise SystemExit(error.exit_code) from None
     except KeyboardInterrupt:  # before or after the command itself
         typer.echo("interrupted", err=True)
@@ -52,7 +52,7 @@ def main() -> None:
     except Exception as error:
         if (said := system_fault(error)) is None:
             raise
-        typer.echo(f"error: {said}", err=True)
+        say(f"error: {said}", err=True)
         raise SystemExit(2) from None
 
 

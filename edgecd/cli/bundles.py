@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from edgecd.cli.options import Json, app, print_result
+from edgecd.cli.options import Json, app, print_result, say
 from edgecd.cli.requests import command
 from edgecd.contexts.config import AttentionConfig
 from edgecd.errors import InputError
@@ -64,4 +64,4 @@ def verify(
     from edgecd.runtime.verify import verify as check
 
     result = check(bundle)
-    print_result(as_json, result, lambda: typer.echo(f"{bundle}: ok"))
+    print_result(as_json, result, lambda: say(f"{bundle}: ok"))

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from edgecd.cli.options import Force, Json, Quiet, print_result
+from edgecd.cli.options import Force, Json, Quiet, print_result, say
 from edgecd.cli.requests import command
 from edgecd.contexts.config import CompressConfig, MetaTestConfig
 
@@ -75,4 +75,6 @@ def meta_test(
 
     with Console(quiet) as console:
         result = to_json(run_test(runs, out, request, force, console.say))
-    print_result(as_json, result, lambda: typer.echo((out / TABLE).read_text(encoding="utf-8")))
+    print_result(
+        as_json, result, lambda: say((out / TABLE).read_text(encoding="utf-8"), most=1 << 20)
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sys
 from collections.abc import Callable
@@ -12,7 +11,8 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
-from edgecd.errors import InputError
+from edgecd.errors import MOST_SHOWN, InputError, for_terminal
+from edgecd.files import json_line
 
 # How a command goes on that was interrupted.
 _GOES_ON = {
@@ -59,9 +59,14 @@ Threads = Annotated[int | None, typer.Option(min=1, help="Threads of the runtime
 def print_result(as_json: bool, result: dict[str, Any], show: Callable[[], None]) -> None:
     """The result as one JSON object, or as `show` prints it."""
     if as_json:
-        typer.echo(json.dumps(result, ensure_ascii=False))
+        typer.echo(json_line(result))
     else:
         show()
+
+
+def say(text: str, err: bool = False, most: int = MOST_SHOWN) -> None:
+    """A text for people, on stdout or stderr, in which nothing moves or colours a terminal."""
+    typer.echo(for_terminal(text, most), err=err)
 
 
 def named_fields(given: list[str]) -> dict[str, str]:

@@ -64,8 +64,7 @@ def new_run(name: str, resume: bool, force: bool) -> Path:
 
 def finished_runs() -> list[Run]:
     """The finished runs in runs/, the newest first."""
-    found = [path for path in RUNS.glob(f"*/{RUN}") if _is_finished(path.parent)]
-    found.sort(key=_age, reverse=True)
+    found = [path for path in _in(RUNS, RUN) if _is_finished(path.parent)]
     return [Run(path.parent, json.loads(path.read_text(encoding="utf-8"))) for path in found]
 
 
@@ -75,10 +74,9 @@ def newest_run() -> Path:
         method = METHODS.get(str(run.made.get("method")))
         if method is None or method.graphs:
             return run.folder
-    unfinished = sorted(RUNS.glob(f"*/{CONFIG}"), key=_age)
-    if unfinished:
+    if unfinished := _in(RUNS, CONFIG):
         raise InputError(
-            f"{unfinished[-1].parent} was not finished: `edgecd train --resume` goes on with it "
+            f"{unfinished[0].parent} was not finished: `edgecd train --resume` goes on with it "
             "(or name a finished run folder)"
         )
     raise InputError(f"no run in {RUNS}/ here: `edgecd train` makes one (or name a run folder)")
@@ -94,7 +92,7 @@ def newest_bundles() -> tuple[list[Path], Run | None]:
 
     Raises InputError when there is none.
     """
-    folders = [path.parent for path in sorted(BUNDLES.glob(f"*/{MANIFEST}"), key=_age)][::-1]
+    folders = [path.parent for path in _in(BUNDLES, MANIFEST)]
     for folder in folders:
         run = run_of(folder)
         if run is not None:
@@ -146,9 +144,10 @@ def _is_finished(run: Path) -> bool:
     return isinstance(made, dict) and made.get("status") == "done"
 
 
-def _age(path: Path) -> int:
-    """When a file was written, in nanoseconds."""
-    return path.stat().st_mtime_ns
+def _in(folder: Path, name: str) -> list[Path]:
+    """The files of this name in the folders of a folder, the newest first; hidden ones are work."""
+    found = [path for path in folder.glob(f"*/{name}") if not path.parent.name.startswith(".")]
+    return sorted(found, key=lambda path: path.stat().st_mtime_ns, reverse=True)
 
 
 def _is_file(path: Path) -> bool:

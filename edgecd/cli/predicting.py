@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 import typer.core
 
-from edgecd.cli.options import Force, Json, Quiet, named_fields, print_result
+from edgecd.cli.options import Force, Json, Quiet, named_fields, print_result, say
 from edgecd.cli.requests import command
 from edgecd.errors import CheckFailed, InputError
 from edgecd.runtime.config import PredictConfig
@@ -89,19 +89,19 @@ def predict(
 
 def _file(text: str | None) -> Path | None:
     """The file that a TEXT names; None for a text. InputError for a file of another kind."""
-    from edgecd.runtime.table import DATA_SUFFIXES
+    from edgecd.tasks.readers import ENDINGS
 
     if text is None or len(text) > 1024 or "\0" in text:
         return None
     path = Path(text).expanduser()
-    is_data = path.suffix.lower() in DATA_SUFFIXES
+    is_data = path.suffix.lower() in ENDINGS
     try:
         is_file = path.is_file()
     except (OSError, RuntimeError):
         is_file = False
     if is_file and not is_data:
         raise InputError(
-            f"{text} is a file, and none of {', '.join(DATA_SUFFIXES)} (to label the text itself "
+            f"{text} is a file, and none of {', '.join(ENDINGS)} (to label the text itself "
             "give it with --field)"
         )
     if is_data and not is_file and not any(letter.isspace() for letter in text):
@@ -118,12 +118,12 @@ def _label_one(
 
     def show() -> None:
         if top is None:
-            typer.echo(prediction.label or "unsure")
+            say(prediction.label or "unsure")
             shares = prediction.best(len(predictor.labels))
-            typer.echo("  ".join(f"{name} {share:.3f}" for name, share in shares), err=True)
+            say("  ".join(f"{name} {share:.3f}" for name, share in shares), err=True)
         else:
             for name, share in prediction.best(top):
-                typer.echo(f"{name} {share:.3f}")
+                say(f"{name} {share:.3f}")
             if prediction.unsure:
                 typer.echo("unsure: no label reaches the threshold", err=True)
         if prediction.shortened:
@@ -133,13 +133,12 @@ def _label_one(
 
 
 def _label_lines(predictor: Predictor, lines: Iterable[bytes], top: int | None) -> None:
-    import json
-
+    from edgecd.files import json_line
     from edgecd.runtime.stream import predict_lines
 
     count = errors = shortened = 0
     for answer in predict_lines(predictor, lines, top):
-        typer.echo(json.dumps(answer, ensure_ascii=False))
+        typer.echo(json_line(answer, default=str))
         count += 1
         errors += "error" in answer
         shortened += answer.get("shortened", False)
@@ -184,6 +183,6 @@ def _label_file(
     if out is not None:
         found = ", ".join(f"{name} {count}" for name, count in done.labels.items())
         show = f"{out}: {done.rows} rows ({found or 'no label'})"
-        print_result(as_json, {"out": str(out), **asdict(done)}, lambda: typer.echo(show))
+        print_result(as_json, {"out": str(out), **asdict(done)}, lambda: say(show))
     if done.errors:
         raise CheckFailed(f"{done.errors} of {done.rows} rows have no answer: see their error")

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from edgecd.cli.asked import Asked
-from edgecd.cli.options import Force, Json, Quiet, print_result
+from edgecd.cli.options import Force, Json, Quiet, print_result, say
 from edgecd.cli.requests import command
 from edgecd.contexts.methods import config_classes, find_method
 from edgecd.sweep.config import SweepConfig
@@ -75,7 +75,7 @@ def sweep(
         result = run_sweep(chosen, out, request, console.reporter, force)
     table = out / TABLE
     show = sweep_json(result)
-    print_result(as_json, show, lambda: typer.echo(table.read_text(encoding="utf-8")))
+    print_result(as_json, show, lambda: say(table.read_text(encoding="utf-8"), most=1 << 20))
     if result.failed:
         raise CheckFailed(
             f"these cells failed: {', '.join(result.failed)} (their last words are in "

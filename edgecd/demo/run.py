@@ -20,7 +20,7 @@ from edgecd.bench.systems.base import TORCH
 from edgecd.console import Console
 from edgecd.demo.model import demo_student, demo_teacher
 from edgecd.errors import EdgecdError
-from edgecd.folders import claim, forget_aside, refuse_existing, set_aside
+from edgecd.host.folders import claim, forget_aside, refuse_existing, set_aside
 from edgecd.host.memory import peak_child_rss_bytes, peak_rss_bytes
 from edgecd.host.processes import own_code_only
 from edgecd.plotting.roles import TEACHER

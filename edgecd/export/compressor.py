@@ -27,11 +27,11 @@ from edgecd.export.recipes import RECIPES
 from edgecd.export.stack import Linear, Stack
 from edgecd.export.tape import IR_VERSION
 from edgecd.files import public, sha256_file, write_json, write_text
-from edgecd.folders import new_folder
 from edgecd.formats.compressor import FACTS, CompressorFacts, facts_json
 from edgecd.formats.contract import HEAD, INPUTS, LABEL_IDS, PAST
 from edgecd.formats.manifest import MODEL, TOKENIZER
 from edgecd.formats.precision import PRECISIONS
+from edgecd.host.folders import new_folder
 from edgecd.runtime.session import open_session
 from edgecd.tasks.control import without_control
 
@@ -62,6 +62,8 @@ def export_compressor(
     if treat is None or tolerance is None:
         known = [one for one, recipe in RECIPES.items() if recipe.compressor is not None]
         raise InputError(f"a compressor is {' or '.join(known)}, not {name}")
+    if config is not None and config.layout is not None:
+        raise InputError(f"--for {config.layout} is for the run of an encoder: {run} compresses")
     need_export()
     import onnx
     import torch

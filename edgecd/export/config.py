@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgecd.config import check_options, option
+from edgecd.config import check_options, one_of, option
 from edgecd.errors import InputError
 from edgecd.formats.precision import FP32, PRECISIONS, find_precision
 
@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from edgecd.export.target import Target
 
 EXPORTERS = ("auto", "fused", "torch", "optimum")
+LAYOUTS = ("transformers.js",)
 _LANGUAGE_MODEL = (
     "a language model needs --task T, whose examples check the bundle, and goes with neither "
-    "--trim-vocab nor another --exporter"
+    "--trim-vocab, --for nor another --exporter"
 )
 _GRAPH, _CHECK, _ANSWERS, _MODEL = "Graph", "Check", "Answers", "Of a language model"
 
@@ -39,6 +40,12 @@ class ExportConfig:
         None, help="laptop-cpu, cuda, web or size: precision and gate for it.", group=_GRAPH
     )
     exporter: str = option("auto", help="What writes the graph.", group=_GRAPH, choices=EXPORTERS)
+    layout: str | None = option(
+        None,
+        help="Of an encoder: also as another library loads it, transformers.js.",
+        group=_GRAPH,
+        flags=("--for",),
+    )
     trim_vocab: Path | None = option(
         None,
         help="Keep only tokens that these inputs use (.jsonl, or text by line).",
@@ -75,6 +82,8 @@ class ExportConfig:
             raise InputError(
                 f"unknown exporter {self.exporter!r}: choose one of {', '.join(EXPORTERS)}"
             )
+        if self.layout is not None:
+            one_of("for", self.layout, LAYOUTS)
         check_options(self)
         if self.precision is not None and self.target is not None:
             raise InputError(
@@ -88,7 +97,7 @@ class ExportConfig:
         if self.threshold is not None and self.precision_target is not None:
             raise InputError("--precision-target sets the threshold: leave out --threshold")
         if (self.task is not None or self.context is not None) and (
-            self.trim_vocab or self.exporter not in ("auto", "fused")
+            self.trim_vocab or self.layout or self.exporter not in ("auto", "fused")
         ):
             raise InputError(_LANGUAGE_MODEL)
 

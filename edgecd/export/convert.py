@@ -19,17 +19,18 @@ from edgecd.export import parity
 from edgecd.export.activations import Feed, linears, make_feeds
 from edgecd.export.audit import audit, refuse_folded
 from edgecd.export.config import ExportConfig
+from edgecd.export.layouts import transformers_js
 from edgecd.export.recipes import RECIPES, Candidate
 from edgecd.export.run_folder import RunFolder, load_run
 from edgecd.export.samples import record_samples
 from edgecd.export.selective import Selective, choose_threshold, measure
 from edgecd.export.source import Source, read_source
-from edgecd.folders import refuse_existing
-from edgecd.formats.bundle import write_bundle
+from edgecd.formats.bundle import Layout, write_bundle
 from edgecd.formats.context import Context
 from edgecd.formats.contract import HEAD, PAST
 from edgecd.formats.manifest import MODEL, Manifest
 from edgecd.formats.precision import FP32, PRECISIONS, Precision, find_precision
+from edgecd.host.folders import refuse_existing
 from edgecd.runtime.predictor import Predictor, softmax
 from edgecd.runtime.session import open_session, signature
 from edgecd.tasks.answerer import Fields, answered
@@ -52,7 +53,7 @@ class Job:
     On `measured` inputs activation statistics are made. `reference` holds PyTorch's logits on the
     gate's examples; on its first ones where the graph is `exact`, which they must show before it
     answers for the rest. A language model's export has a context, in memory and as a file;
-    `changes` join the provenance.
+    `changes` join the provenance, and `layout` the bundle.
     """
 
     loaded: RunFolder
@@ -63,6 +64,7 @@ class Job:
     changes: dict[str, Any] = field(default_factory=dict)
     context: Context | None = None
     context_file: Path | None = None
+    layout: Layout | None = None
 
 
 @dataclass(frozen=True)
@@ -117,12 +119,17 @@ def export_run(
     trimmed: dict[str, Any] = {}
     if config.trim_vocab is not None:
         loaded, trimmed = _trim(model, loaded, config.trim_vocab, say)
+    layout = None
+    if config.layout is not None:
+        layout = transformers_js(run / "checkpoint", loaded, precision.name)
+        if loaded.template.form == "pair":
+            say("transformers.js: its pipeline reads one text; pairs go to its tokenizer and model")
     template = loaded.template
     prefix = constant_prefix(loaded.tokenizer, template) if template.form == "prompt" else ()
     fused_for = precision.name if RECIPES[precision.name].needs_fused else None
     source = read_source(model, run / "checkpoint", config.exporter, fused_for, prefix, say)
     del model, answerer  # the graph has its weights; two copies are enough
-    job = Job(loaded, measured, gate, reference, exact, trimmed)
+    job = Job(loaded, measured, gate, reference, exact, trimmed, layout=layout)
     sources = [source]
     del source
     return finish(job, sources, out, config, force, reporter, started)
@@ -192,7 +199,9 @@ def finish(
             },
         )
         tokenizer = loaded.tokenizer.to_str()
-        written = write_bundle(out, manifest, desk.path, tokenizer, force, job.context_file)
+        written = write_bundle(
+            out, manifest, desk.path, tokenizer, force, job.context_file, job.layout
+        )
     return {
         "bundle": str(out),
         "precision": precision.name,
@@ -200,7 +209,7 @@ def finish(
         "treatment": passed.candidate.treatment,
         "prefix_tokens": len(written.prefix_ids),
         "parity": dict(written.parity),
-        "size_bytes": sum(record.size_bytes for record in written.files.values()),
+        "size_bytes": written.size_bytes,
         "seconds": round(time.perf_counter() - started, 1),
     }
 

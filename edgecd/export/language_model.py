@@ -17,10 +17,10 @@ from edgecd.export.config import ExportConfig
 from edgecd.export.convert import GRAPH_CHECK_EXAMPLES, Job, finish, need_export
 from edgecd.export.run_folder import RunFolder
 from edgecd.export.source import Source
-from edgecd.folders import refuse_existing
 from edgecd.formats.context import Context, read_context, refuse_other_model, write_context
 from edgecd.formats.manifest import CONTEXT
 from edgecd.formats.precision import find_precision
+from edgecd.host.folders import refuse_existing
 from edgecd.tasks.demonstrations import calibration_inputs
 from edgecd.tasks.splits import read_split
 from edgecd.tasks.task import Task

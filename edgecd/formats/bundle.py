@@ -9,21 +9,21 @@ hash. A bundle is read strictly, because it comes from anywhere.
 from __future__ import annotations
 
 import json
+import os
 import shutil
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from edgecd.errors import CheckFailed, InputError
 from edgecd.files import sha256_file, write_json, write_text
-from edgecd.folders import new_folder
+from edgecd.formats import strict
 from edgecd.formats.card import model_card
 from edgecd.formats.graphfile import check_graph
 from edgecd.formats.manifest import (
     CONTEXT,
     LISTED,
-    LOADED,
     MANIFEST,
     MODEL,
     README,
@@ -33,10 +33,22 @@ from edgecd.formats.manifest import (
     manifest_json,
     parse_manifest,
 )
+from edgecd.host.folders import new_folder
 
 __all__ = ["MANIFEST", "Manifest", "check_files", "read_manifest", "write_bundle"]
 
 MAX_MANIFEST_BYTES = 1 << 20  # far above any real one
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a bundle has besides for another library: its graph under another name, and settings.
+
+    `texts` maps the names of files to their JSON values; all of the names are in LISTED.
+    """
+
+    graph: str
+    texts: Mapping[str, Any]
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -56,7 +68,7 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         raw = json.loads(
             path.read_text(encoding="utf-8"),
-            object_pairs_hook=_unique_keys,
+            object_pairs_hook=strict.unique_keys,
             parse_constant=_no_constant,
         )
     except (ValueError, RecursionError) as bad:
@@ -92,7 +104,7 @@ def check_files(folder: Path, manifest: Manifest, names: Iterable[str] = LISTED)
                 f"{path} has been changed or damaged: its SHA-256 is not the manifest's; "
                 "copy the bundle again"
             )
-        if name == MODEL:
+        if path.suffix == ".onnx":
             check_graph(path)
 
 
@@ -103,17 +115,23 @@ def write_bundle(
     tokenizer_json: str,
     force: bool = False,
     context: Path | None = None,
+    layout: Layout | None = None,
 ) -> Manifest:
     """Write a bundle folder atomically; returns the manifest with its files' hashes.
 
-    `model` and `context` are copied. An existing `out` is refused as by `new_folder`.
+    `model` and `context` are copied; the `layout`'s graph is the same file under another name. An
+    existing `out` is refused as by `new_folder`.
     """
     with new_folder(out, force) as part:
         shutil.copyfile(model, part / MODEL)
         if context is not None:
             shutil.copyfile(context, part / CONTEXT)
         write_text(part / TOKENIZER, tokenizer_json)
-        there = [name for name in LOADED if (part / name).exists()]
+        if layout is not None:
+            _same_file(part / MODEL, part / layout.graph)
+            for name, value in layout.texts.items():
+                write_json(part / name, value)
+        there = [name for name in LISTED if (part / name).exists()]
         loaded = replace(manifest, files={name: _record(part / name) for name in there})
         write_text(part / README, model_card(loaded, out.name))
         written = replace(loaded, files={**loaded.files, README: _record(part / README)})
@@ -122,21 +140,22 @@ def write_bundle(
     return written
 
 
+def _same_file(path: Path, other: Path) -> None:
+    """Another name for a file; a copy where the disk knows one name only."""
+    other.parent.mkdir(exist_ok=True)
+    try:
+        os.link(path, other)
+    except OSError:
+        shutil.copyfile(path, other)
+
+
 def _record(path: Path) -> FileRecord:
     return FileRecord(sha256_file(path), path.stat().st_size)
 
 
 def _plain_file(path: Path) -> None:
-    if path.is_symlink() or not path.is_file():
+    if path.is_symlink() or path.parent.is_symlink() or not path.is_file():
         raise InputError(f"{path} must be a plain file, not a link or a folder: copy the files")
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    # Readers differ in which of two equal keys they take, so two are refused.
-    value = dict(pairs)
-    if len(value) < len(pairs):
-        raise ValueError("a key appears twice")
-    return value
 
 
 def _no_constant(name: str) -> Any:

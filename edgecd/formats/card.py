@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from edgecd.formats.manifest import Manifest
+from edgecd.formats.manifest import CONFIG, Manifest
 
 
 def model_card(manifest: Manifest, name: str) -> str:
@@ -15,7 +14,7 @@ def model_card(manifest: Manifest, name: str) -> str:
     made = manifest.provenance
     example = dict.fromkeys(manifest.prompt.fields, "...")
     call = '"..."' if len(example) == 1 else json.dumps(example, ensure_ascii=False)
-    size_mb = sum(record.size_bytes for record in manifest.files.values()) / 1e6
+    size_mb = manifest.size_bytes / 1e6
     return f"""---
 library_name: edgecd
 pipeline_tag: text-classification
@@ -35,7 +34,7 @@ from edgecd import Predictor  # pip install 'edgecd[cpu]'
 predictor = Predictor.load({json.dumps(name)})
 print(predictor.predict({call}))
 ```
-
+{_in_browsers(manifest, name)}
 ## Labels
 
 {_labels(manifest)}
@@ -55,6 +54,22 @@ print(predictor.predict({call}))
 {_table(made)}
 
 `edgecd verify` checks the hashes, the graph and the recorded samples on the machine it runs on.
+"""
+
+
+def _in_browsers(manifest: Manifest, name: str) -> str:
+    """How transformers.js loads it, where it has what that library asks for."""
+    if CONFIG not in manifest.files:
+        return ""
+    return f"""
+In JavaScript, a text a call (8-bit inputs are rounded by the largest of a call, so that in one of
+several texts each would change the others' answers a little):
+
+```js
+import {{ pipeline }} from "@huggingface/transformers";
+const classify = await pipeline("text-classification", {json.dumps(name)});
+console.log(await classify("..."));
+```
 """
 
 

@@ -261,7 +261,7 @@ def _parse_facts(raw: Mapping[str, Any]) -> ContextFacts:
         verbalizer=verbalizer,
         template=strict.text(strict.get(raw, "template"), "template", strict.MAX_TEXT),
         calibration=calibration,
-        provenance=strict.mapping(strict.get(raw, "provenance"), "provenance"),
+        provenance=strict.shallow(strict.get(raw, "provenance"), "provenance"),
         **counts,
     )
     facts.prompt  # noqa: B018 (the template parses, the words are distinct)

@@ -18,7 +18,16 @@ MANIFEST, MODEL, TOKENIZER, README = "manifest.json", "model.onnx", "tokenizer.j
 CONTEXT = "context.safetensors"
 NEEDED = (MODEL, TOKENIZER)
 LOADED = (*NEEDED, CONTEXT)  # what a predictor reads; a classifier has no context
-LISTED = (*LOADED, README)  # what a manifest may list; it cannot hold its own hash
+CONFIG, TOKENIZER_CONFIG = "config.json", "tokenizer_config.json"
+# The graph and its settings where transformers.js looks for them, by precision.
+TRANSFORMERS_JS = {
+    "fp32": "onnx/model.onnx",
+    "fp16": "onnx/model_fp16.onnx",
+    "int8": "onnx/model_quantized.onnx",
+    "int4": "onnx/model_q4.onnx",
+}
+# What a manifest may list; it cannot hold its own hash.
+LISTED = (*LOADED, README, CONFIG, TOKENIZER_CONFIG, *TRANSFORMERS_JS.values())
 
 # Limits on what a manifest may claim, far above any real one.
 MAX_FILE_BYTES = 1 << 31  # a single ONNX file ends at 2 GiB
@@ -82,6 +91,11 @@ class Manifest:
     threshold: float | None = None
 
     @property
+    def size_bytes(self) -> int:
+        """What all listed files take; one of two names counts once."""
+        return sum({one.sha256: one.size_bytes for one in self.files.values()}.values())
+
+    @property
     def format(self) -> int:
         """The oldest format whose readers understand this manifest."""
         return FORMAT if self.form == "prompt" else ENCODER_FORMAT
@@ -118,7 +132,7 @@ def parse_manifest(raw: Any) -> Manifest:
         inputs=_tensors(strict.get(raw, "inputs"), "inputs"),
         outputs=_tensors(strict.get(raw, "outputs"), "outputs"),
         parity=_parity(strict.get(raw, "parity")),
-        provenance=strict.mapping(strict.get(raw, "provenance"), "provenance"),
+        provenance=strict.shallow(strict.get(raw, "provenance"), "provenance"),
         samples=tuple(
             _sample(item, len(labels))
             for item in strict.items(strict.get(raw, "samples"), "samples", MAX_SAMPLES)
@@ -179,7 +193,7 @@ def _tensors(value: Any, what: str) -> dict[str, TensorSpec]:
 
 
 def _parity(value: Any) -> dict[str, Any]:
-    parity = strict.mapping(value, "parity")
+    parity = strict.shallow(value, "parity")
     for key in ("examples", "label_flips"):
         strict.whole(strict.get(parity, key), f"parity.{key}", 0, 1 << 31)
     strict.number(strict.get(parity, "max_abs_logit_diff"), "parity.max_abs_logit_diff")

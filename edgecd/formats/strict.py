@@ -11,6 +11,7 @@ from edgecd.errors import InputError
 MAX_TEXT = 65_536
 MAX_TOKENS = 1 << 20
 MAX_LABELS = 4_096
+MAX_DEPTH = 16
 
 
 def get(raw: Mapping[str, Any], key: str) -> Any:
@@ -20,11 +21,35 @@ def get(raw: Mapping[str, Any], key: str) -> Any:
     return raw[key]
 
 
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON; ValueError for a key that is there twice, of which readers differ."""
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        raise ValueError("a key appears twice")
+    return value
+
+
 def mapping(value: Any, what: str) -> dict[str, Any]:
     """A JSON object."""
     if not isinstance(value, dict):
         raise InputError(f"{what} must be an object, not {type(value).__name__}")
     return value
+
+
+def shallow(value: Any, what: str, depth: int = MAX_DEPTH) -> dict[str, Any]:
+    """A JSON object in which objects and lists are nested at most `depth` deep."""
+    level: list[Any] = [mapping(value, what)]
+    for _ in range(depth):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            found: dict[str, Any] = value
+            return found
+    raise InputError(f"{what} is nested more than {depth} deep")
 
 
 def items(value: Any, what: str, limit: int) -> list[Any]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from edgecd.errors import InputError, require
+from edgecd.errors import EdgecdError, InputError, require
 
 TIMEOUT_S = 4
 
@@ -29,6 +30,18 @@ def resolve_model(name: str) -> str:
         lambda api: api.model_info(name, timeout=TIMEOUT_S),
         "give a local model folder or a .gguf file instead",
     )
+
+
+def is_here(name: str) -> bool:
+    """Whether a model can be loaded without fetching anything: a folder, a file, or cached."""
+    if Path(name).expanduser().exists():
+        return True
+    try:
+        find = require("huggingface_hub", "train").try_to_load_from_cache
+        weights = ("model.safetensors", "model.safetensors.index.json")
+        return any(isinstance(find(name, file), str) for file in weights)
+    except (EdgecdError, ValueError):  # not installed; no name of the hub
+        return False
 
 
 def resolve_dataset(name: str) -> str:

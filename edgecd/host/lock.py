@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from edgecd.errors import InputError
-from edgecd.folders import LOCK
+from edgecd.host.folders import LOCK
 
 LOCK_WAIT_S = 10.0
 

@@ -18,9 +18,12 @@ from transformers import (
     PretrainedConfig,
     PreTrainedModel,
 )
+from transformers.utils import cached_file
 
 from edgecd.errors import EdgecdError, InputError, first_line
 from edgecd.formats.kinds import is_encoder
+from edgecd.formats.manifest import TOKENIZER
+from edgecd.formats.tokenizerfile import read_tokenizer
 from edgecd.host.hashes import file_hash
 from edgecd.host.hub import resolve_model
 from edgecd.host.machine import fast_dtype, instruction_sets
@@ -42,6 +45,9 @@ from edgecd.tasks.prompts import PromptTemplate
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
 
+_QUIETLY = dict.fromkeys(
+    ("_raise_exceptions_for_missing_entries", "_raise_exceptions_for_connection_errors"), False
+)
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -156,6 +162,8 @@ def find_model(name: str, device: torch.device, dtype: torch.dtype) -> ModelFile
 def load_fast_tokenizer(name: str) -> Any:
     """The fast tokenizer of a model; InputError when there is none."""
     source, options = _source(name)
+    if not options and (file := cached_file(source, TOKENIZER, **_QUIETLY)):
+        read_tokenizer(Path(file))  # says what is wrong with it
     with _friendly(name):
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **options)
     if not getattr(tokenizer, "is_fast", False):

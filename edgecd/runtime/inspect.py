@@ -13,6 +13,7 @@ from edgecd.formats.manifest import MANIFEST, manifest_json
 if TYPE_CHECKING:
     from rich.table import Table
 
+MOST_ROWS = 500
 _SAID_ELSEWHERE = ("bundle", "labels", "inputs", "outputs", "fields", "files")
 
 
@@ -27,21 +28,24 @@ def describe(path: str | Path) -> dict[str, Any]:
         **facts,
         "fields": list(manifest.prompt.fields),
         "samples": len(samples),
-        "size_bytes": (folder / MANIFEST).stat().st_size
-        + sum(record.size_bytes for record in manifest.files.values()),
+        "size_bytes": (folder / MANIFEST).stat().st_size + manifest.size_bytes,
     }
 
 
 def render(description: Mapping[str, Any]) -> Table:
     """A bundle's description as a table for people; nested values get a row each."""
     from rich.table import Table
-    from rich.text import Text
 
-    rows = Table(title=Text(str(description["bundle"])), show_header=False, title_justify="left")
-    rows.add_column(style="bold", no_wrap=True)
+    from edgecd.console import cell
+
+    rows = Table(title=cell(str(description["bundle"])), show_header=False, title_justify="left")
+    rows.add_column(style="bold", overflow="fold")
     rows.add_column(overflow="fold")
-    for name, value in _rows(description):
-        rows.add_row(Text(name), Text(value))  # Text: a label such as [red] is not markup
+    facts = _rows(description)
+    for name, value in facts[:MOST_ROWS]:
+        rows.add_row(cell(name), cell(value))
+    if len(facts) > MOST_ROWS:
+        rows.add_row("...", f"{len(facts) - MOST_ROWS:,} more")
     return rows
 
 

@@ -49,7 +49,12 @@ def open_session(
         options.add_session_config_entry("session.x64quantprecision", "1")
     names = [_CUDA, _CPU] if has_cuda and provider != "cpu" else [_CPU]
     try:
-        session: InferenceSession = ort.InferenceSession(str(model), options, providers=names)
+        session: InferenceSession = ort.InferenceSession(
+            str(model),
+            options,
+            providers=names,
+            enable_fallback=int(len(names) > 1),  # else it tries twice, and says so on stdout
+        )
     except Exception as bad:  # onnxruntime's own exceptions share no base class
         raise InputError(
             f"{model}: onnxruntime {ort.__version__} cannot load it: {first_line(bad)}"

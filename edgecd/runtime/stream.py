@@ -15,6 +15,7 @@ from edgecd.runtime.predictor import Prediction, Predictor
 from edgecd.tasks.json_rows import parse_json
 
 CHUNK_ROWS = 64
+NESTED = "fields"  # what a row may hold its fields under, as in heldout.jsonl
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,9 @@ def predict_lines(
 def line_queries(predictor: Predictor, lines: Iterable[bytes]) -> Iterator[Query]:
     """The inputs of JSON lines in UTF-8; empty lines are skipped.
 
-    A line is an object with the template's fields, either directly or under `fields` (as in
-    `heldout.jsonl`), or a plain JSON string when the template has one field. What is wrong names
-    the line's number. Raises InputError for UTF-16, of which no line can be read.
+    A line is an object with the template's fields, either directly or under NESTED, or a plain JSON
+    string when the template has one field. What is wrong names the line's number. Raises InputError
+    for UTF-16, of which no line can be read.
     """
     for number, line in enumerate(lines, start=1):
         if number == 1:
@@ -70,9 +71,7 @@ def line_queries(predictor: Predictor, lines: Iterable[bytes]) -> Iterator[Query
             row = _parsed(line)
             if isinstance(row, dict):
                 values = row
-                row = row["fields"] if isinstance(row.get("fields"), dict) else row
-            elif isinstance(row, str):
-                values = dict.fromkeys(predictor.template.fields[:1], row)
+                row = row[NESTED] if isinstance(row.get(NESTED), dict) else row
             yield Query(values, predictor.fields(row))
         except InputError as bad:
             yield Query(values, InputError(f"line {number}: {bad}"))

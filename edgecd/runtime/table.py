@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from edgecd.errors import InputError, suggest
-from edgecd.files import new_file
+from edgecd.errors import InputError, printable, suggest
+from edgecd.files import json_line, new_file
 from edgecd.runtime.predictor import Predictor
-from edgecd.runtime.stream import CHUNK_ROWS, Answer, Query, answer_all, line_queries
+from edgecd.runtime.stream import CHUNK_ROWS, NESTED, Answer, Query, answer_all
 from edgecd.tasks.readers import read_rows
 
-# What `predict` reads as a file where its name is given as the input.
-DATA_SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".xlsx", ".parquet")
+_LISTED = 20  # columns that a message names
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _WRITTEN = (*_DELIMITERS, ".jsonl")
 Progress = Callable[[int, int], None]
@@ -69,14 +68,14 @@ def open_table(predictor: Predictor, path: Path, columns: Mapping[str, str]) -> 
         found.update(dict.fromkeys(query.values))
         count += 1
     fields = {name: columns.get(name, name) for name in names}
-    if len(names) == len(found) == 1 and not columns:
+    if len(names) == len(found) == 1 and not columns and NESTED not in found:
         fields = {names[0]: next(iter(found))}
-    nested = path.suffix.lower() == ".jsonl" and ("fields" in found or not found)
     for name, column in fields.items():
-        if column not in found and not nested:
-            near = suggest(column, found)
+        if column not in found and NESTED not in found:
+            listed = printable(", ".join(list(found)[:_LISTED])) or "none"
+            listed += ", ..." if len(found) > _LISTED else ""
             raise InputError(
-                f"{path}: no column {column!r}{near} (there are: {', '.join(found) or 'none'}); "
+                f"{path}: no column {column!r}{suggest(column, found)} (there are: {listed}); "
                 f"--field {name}=COLUMN says which one holds it"
             )
     return Table(path, count, tuple(found), fields)
@@ -130,27 +129,19 @@ def label_table(
 
 
 def _queries(predictor: Predictor, path: Path, fields: Mapping[str, str]) -> Iterator[Query]:
-    """The rows of a file, read anew; a row of JSON lines may be wrong alone."""
-    if path.suffix.lower() == ".jsonl" and path.is_file():
-        with path.open("rb") as lines:
-            for query in line_queries(predictor, lines):
-                yield _mapped(predictor, query.values, fields) if _flat(query, fields) else query
-        return
-    for row in read_rows(str(path)):
-        yield _mapped(predictor, row.values, fields)
-
-
-def _flat(query: Query, fields: Mapping[str, str]) -> bool:
-    """Whether the fields of a JSON line stand in columns of other names."""
-    return bool(query.values) and any(name != column for name, column in fields.items())
-
-
-def _mapped(predictor: Predictor, values: Mapping[str, Any], fields: Mapping[str, str]) -> Query:
-    found = {name: values[column] for name, column in fields.items() if column in values}
-    try:
-        return Query(values, predictor.fields(found))
-    except InputError as bad:
-        return Query(values, bad)
+    """The rows of a file, read anew; one of them may be wrong alone."""
+    for row in read_rows(str(path), lenient=True):
+        if row.fault is not None:
+            yield Query(row.values, InputError(row.fault))
+            continue
+        given, values = row.values, row.values
+        if isinstance(values.get(NESTED), Mapping):
+            given = values[NESTED]
+        found = {name: given[column] for name, column in fields.items() if column in given}
+        try:
+            yield Query(values, predictor.fields(found))
+        except InputError as bad:
+            yield Query(values, bad)
 
 
 def _cells(answer: Answer, top: int) -> dict[str, Any]:
@@ -192,7 +183,10 @@ def _open(out: Path | None, force: bool, is_marked: bool) -> Iterator[TextIO]:
         return
     # Excel takes a text for UTF-8 where it has a mark; what came with one leaves with one.
     encoding = "utf-8-sig" if is_marked and out.suffix.lower() in _DELIMITERS else "utf-8"
-    with new_file(out, force) as part, part.open("w", encoding=encoding, newline="") as stream:
+    with (
+        new_file(out, force) as part,
+        part.open("w", encoding=encoding, errors="replace", newline="") as stream,
+    ):
         yield stream
 
 
@@ -200,7 +194,7 @@ def _writer(
     stream: TextIO, delimiter: str | None, columns: Sequence[str]
 ) -> Callable[[Mapping[str, Any]], None]:
     if delimiter is None:
-        return lambda row: print(json.dumps(row, ensure_ascii=False, default=str), file=stream)
+        return lambda row: print(json_line(row, default=str), file=stream)
     rows = csv.writer(stream, delimiter=delimiter, lineterminator="\n")
     rows.writerow(columns)
     return lambda row: rows.writerow([_text(row.get(column)) for column in columns])

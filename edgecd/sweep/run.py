@@ -11,8 +11,8 @@ from typing import IO, Any
 from edgecd.console import Reporter
 from edgecd.errors import InputError, MissingExtra
 from edgecd.files import public, read_json, write_json, write_text
-from edgecd.folders import claim
 from edgecd.formats.record import from_json, to_json
+from edgecd.host.folders import claim
 from edgecd.host.lock import locked
 from edgecd.host.machine import describe_machine, usable_cores
 from edgecd.host.processes import ANSWER, SPEC, Failure, ask

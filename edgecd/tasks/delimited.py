@@ -26,23 +26,23 @@ _MESSAGES = {
 csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE))
 
 
-def read_csv(path: Path) -> Iterator[DataRow]:
+def read_csv(path: Path, lenient: bool = False) -> Iterator[DataRow]:
     """Rows of a file whose columns have commas between, or semicolons or tabs (see `_read`)."""
-    return _read(path, ",")
+    return _read(path, ",", lenient)
 
 
-def read_tsv(path: Path) -> Iterator[DataRow]:
+def read_tsv(path: Path, lenient: bool = False) -> Iterator[DataRow]:
     """Rows of a file whose columns have tabs between, or commas or semicolons (see `_read`)."""
-    return _read(path, "\t")
+    return _read(path, "\t", lenient)
 
 
-def _read(path: Path, usual: str) -> Iterator[DataRow]:
+def _read(path: Path, usual: str, lenient: bool) -> Iterator[DataRow]:
     """A row for each record that is not blank, with the names of the first line that is not.
 
     What is between the columns is `usual`, or what a first line `sep=;` says, or the only other
     delimiter with which the first records have as many columns as the header. Blank cells behind
     the last column, and columns without a name, are left out. Raises InputError, naming the line,
-    for anything else.
+    for anything else; `lenient`, a record with too few or too many cells is a row with a fault.
     """
     lines = text_lines(path)
     start, sample = 0, list(itertools.islice(lines, _SAMPLE_LINES))
@@ -60,7 +60,10 @@ def _read(path: Path, usual: str) -> Iterator[DataRow]:
         names.pop()
     check_columns(names, place)
     for number, (where, cells) in enumerate(records, start=1):
-        fitting = _fitting(cells, len(names))
+        fitting, fault = _fitting(cells, len(names)), None
+        if fitting is None and lenient:
+            fault = _ragged(len(cells), len(names), delimiter)
+            fitting = [*cells, *[""] * len(names)][: len(names)]
         if fitting is None:
             faults = Faults()
             for place, others in itertools.chain([(where, cells)], records):
@@ -74,6 +77,7 @@ def _read(path: Path, usual: str) -> Iterator[DataRow]:
                 where,
                 number,
                 {name: cell for name, cell in zip(names, fitting, strict=True) if name},
+                fault,
             )
 
 

@@ -77,8 +77,11 @@ def _fields(value: Any) -> dict[str, Any]:
     return value
 
 
-def read_jsonl(path: Path) -> Iterator[DataRow]:
-    """A row for each line that is not blank; InputError names every line that is wrong."""
+def read_jsonl(path: Path, lenient: bool = False) -> Iterator[DataRow]:
+    """A row for each line that is not blank; InputError names every line that is wrong.
+
+    `lenient`, a line that is wrong is a row with a fault.
+    """
     lines = enumerate(text_lines(path), start=1)
     for number, line in lines:
         if not line.strip():
@@ -86,9 +89,11 @@ def read_jsonl(path: Path) -> Iterator[DataRow]:
         try:
             row = DataRow(f"{path}:{number}", number, _fields(parse_json(line)))
         except InputError as bad:
-            faults = Faults()
-            faults.add(str(bad), f"{path}:{number}")
-            _refuse_all(path, lines, faults)
+            row = DataRow(f"{path}:{number}", number, {}, str(bad))
+            if not lenient:
+                faults = Faults()
+                faults.add(str(bad), row.where)
+                _refuse_all(path, lines, faults)
         yield row
 
 

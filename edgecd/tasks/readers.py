@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from edgecd.errors import InputError, require
@@ -20,19 +21,30 @@ _READERS: dict[str, Callable[[Path], Iterator[DataRow]]] = {
     ".parquet": read_parquet,
     ".xlsx": read_xlsx,
 }
+# Of these formats a record that is wrong can be told apart from the others.
+_LENIENT: dict[str, Callable[[Path], Iterator[DataRow]]] = {
+    ".jsonl": partial(read_jsonl, lenient=True),
+    ".ndjson": partial(read_jsonl, lenient=True),
+    ".csv": partial(read_csv, lenient=True),
+    ".tsv": partial(read_tsv, lenient=True),
+}
 ENDINGS = tuple(_READERS)
 
 
-def read_rows(path: str, hub: str | None = None, config: str | None = None) -> Iterator[DataRow]:
+def read_rows(
+    path: str, hub: str | None = None, config: str | None = None, lenient: bool = False
+) -> Iterator[DataRow]:
     """Yield the rows of a file, or of split `path` of hub data set `hub`.
 
     Raises InputError for a missing file, an unknown ending, a malformed line (named, and others
-    with it), and for more than can be kept.
+    with it), and for more than can be kept. `lenient`, a malformed record is a row with a fault,
+    where the others can be read all the same.
     """
     if hub is not None:
         return bounded(_hub(hub, config, path), f"{hub} {path}")
     file = Path(path)
-    reader = _READERS.get(file.suffix.lower())
+    known = {**_READERS, **_LENIENT} if lenient else _READERS
+    reader = known.get(file.suffix.lower())
     if reader is None:
         old = "; save an .xls as .xlsx" if file.suffix.lower() == ".xls" else ""
         raise InputError(f"{path}: unknown kind of file; use {', '.join(_READERS)}{old}")

@@ -20,11 +20,15 @@ _MOST_FAULTS = 1_000  # with so many there is no use in looking for more
 
 @dataclass(frozen=True)
 class DataRow:
-    """One record: `where` for messages (file:line), its number from 1, and its columns."""
+    """One record: `where` for messages (file:line), its number from 1, and its columns.
+
+    `fault` says what is wrong with it, where wrong ones were asked for, too.
+    """
 
     where: str
     number: int
     values: Mapping[str, Any]
+    fault: str | None = None
 
 
 @dataclass

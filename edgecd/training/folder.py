@@ -13,8 +13,8 @@ from edgecd.config import to_toml
 from edgecd.console import Reporter
 from edgecd.errors import InputError
 from edgecd.files import clear_dead_work, read_json, read_toml, write_text
-from edgecd.folders import forget_aside, refuse_existing, set_aside, whole_folder, write_mark
 from edgecd.formats.run import RUN
+from edgecd.host.folders import forget_aside, refuse_existing, set_aside, whole_folder, write_mark
 from edgecd.host.lock import locked
 
 CONFIG, METRICS = "config.toml", "metrics.jsonl"

@@ -30,8 +30,8 @@ from edgecd.bench.systems.prompt_models import START_TOKENS, make_prompt_models 
 from edgecd.bench.worker import work  # noqa: E402
 from edgecd.errors import EdgecdError, InputError  # noqa: E402
 from edgecd.export.convert import export_run  # noqa: E402
-from edgecd.folders import claim  # noqa: E402
 from edgecd.formats.bundle import read_manifest  # noqa: E402
+from edgecd.host.folders import claim  # noqa: E402
 from edgecd.plotting.roles import BASELINES  # noqa: E402
 from edgecd.runtime.predictor import Predictor  # noqa: E402
 from edgecd.tasks.demonstrations import (  # noqa: E402

@@ -21,7 +21,8 @@ from edgecd.bench.config import BenchConfig  # noqa: E402
 from edgecd.bench.peers import ctranslate2, llamacpp  # noqa: E402
 from edgecd.bench.report.record import Report  # noqa: E402
 from edgecd.bench.run import bench  # noqa: E402
-from edgecd.bench.systems import peer  # noqa: E402
+from edgecd.bench.systems import given, peer  # noqa: E402
+from edgecd.bench.systems.choose import choose_roles  # noqa: E402
 from edgecd.bench.systems.given import Bundle, bundle_of_run, known_models  # noqa: E402
 from edgecd.errors import InputError  # noqa: E402
 from edgecd.export.convert import export_run  # noqa: E402
@@ -152,7 +153,10 @@ def test_both_kinds_are_measured_together_with_the_peers_of_the_run(
         world.bench(tmp_path / "other", world.decoder, baselines=(), peers=("torch-fp32",))
 
 
-def test_of_both_kinds_the_decoder_is_prompted_and_the_encoder_is_the_rivals(world: World) -> None:
+def test_of_both_kinds_the_decoder_is_prompted_and_the_encoder_is_the_rivals(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(given, "is_here", lambda name: True)
     both = [Bundle(one, read_manifest(one)) for one in (world.encoder, world.decoder)]
     run = json.loads((world.run / "run.json").read_text())
     for told in (None, run, json.loads((world.decoder_run / "run.json").read_text())):
@@ -162,6 +166,20 @@ def test_of_both_kinds_the_decoder_is_prompted_and_the_encoder_is_the_rivals(wor
     assert known_models(both, run, None, "org/decoder").student_base == "org/decoder"
     assert bundle_of_run(both[::-1], run) == both[0]
     assert bundle_of_run(both[1:], run) is None
+
+
+def test_what_only_a_bundle_names_is_not_fetched(world: World) -> None:
+    (bundle,) = [Bundle(world.decoder, read_manifest(world.decoder))]
+    alone = known_models([bundle], None, None, None)
+    assert (alone.teacher, alone.student_base) == (None, None)
+    assert alone.unfetched == ("tiny-teacher", "tiny-llama")
+    named = known_models([bundle], None, "tiny-teacher", None)
+    assert (named.teacher, named.unfetched) == ("tiny-teacher", ("tiny-llama",))
+    run = json.loads((world.decoder_run / "run.json").read_text())
+    of_run = known_models([bundle], run, None, None)
+    assert (of_run.teacher, of_run.student_base) == ("tiny-teacher", "tiny-llama")
+    with pytest.raises(InputError, match=r"--teacher \(a bundle names tiny-teacher, tiny-llama\)"):
+        choose_roles(alone, ["teacher-icl-cached"])
 
 
 # --- peers ----------------------------------------------------------------------------------

@@ -16,7 +16,6 @@ PACKAGE = Path(edgecd.__file__).parent
 ORDER = (
     ("errors",),
     ("files", "console"),
-    ("folders",),
     ("config", "host", "plotting"),
     ("tasks",),
     ("formats",),

@@ -70,7 +70,7 @@ def test_a_file_keeps_its_columns_and_gets_labels(pairs: Path, tmp_path: Path) -
     out = tmp_path / "new" / "labels.csv"
     done = edgecd(pairs, written(tmp_path / "in.csv", rows), "--out", out)
     assert done.exit_code == 0, done.output
-    assert done.stdout.startswith(f"{out}: 70 rows (") and "predict" in done.stderr
+    assert done.stdout.startswith(f"{out}: 70 rows (")
     found = read(out.read_text(encoding="utf-8"))
     assert [{name: row[name] for name in rows[0]} for row in found] == rows
     assert list(found[0]) == [*rows[0], "label", "probability", "shortened", "error"]
@@ -131,17 +131,38 @@ def test_columns_of_other_names_are_named_with_field(texts: Path, tmp_path: Path
 
 def test_json_lines_are_a_file_whose_lines_may_be_wrong(texts: Path, tmp_path: Path) -> None:
     file = tmp_path / "in.jsonl"
-    lines = ['{"premise": "A cat.", "n": 1}', "{oops", '"A dog."', '{"premise": 3}', ""]
+    lines = ['{"premise": "A cat.", "n": "\\ud800"}', "{oops", "3", '{"premise": 3}', ""]
     file.write_text("\n".join(lines))
     done = edgecd(texts, file, "--out", tmp_path / "out.jsonl")
-    assert str(done.exception) == "2 of 4 rows have no answer: see their error"
+    assert str(done.exception) == "3 of 4 rows have no answer: see their error"
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
-    assert rows[0]["n"] == 1 and rows[0]["label"] in tiny.LABELS
-    assert "line 2: not valid JSON" in rows[1]["error"]
-    assert rows[2]["premise"] == "A dog." and rows[2]["label"] in tiny.LABELS
+    assert rows[0]["n"] == "\ud800" and rows[0]["label"] in tiny.LABELS
+    assert "not valid JSON" in rows[1]["error"] and "not a JSON object" in rows[2]["error"]
     assert "is not text" in rows[3]["error"]
     # As a run keeps its held-out examples
     assert edgecd(texts, texts.parent / "one" / "heldout.jsonl").exit_code == 0
+
+
+def test_a_record_of_too_many_cells_is_wrong_alone(texts: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("premise,n\nA cat, sits.,1\nA dog.,2\nA man.\n")
+    done = edgecd(texts, tmp_path / "in.csv")
+    rows = read(done.stdout)
+    assert [row["label"] in tiny.LABELS for row in rows] == [False, True, False]
+    assert rows[0]["error"].startswith("3 columns where the header has 2")
+    assert str(done.exception) == "2 of 3 rows have no answer: see their error"
+
+
+def test_a_workbook_is_read_and_its_labels_are_csv(texts: Path, tmp_path: Path) -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    for cells in (["premise", "n"], ["Ein Über-Kater.", 3], [None, 4]):
+        book.active.append(cells)
+    book.save(tmp_path / "in.xlsx")
+    assert edgecd(texts, tmp_path / "in.xlsx", "--out", tmp_path / "out.csv").exit_code == 1
+    text = (tmp_path / "out.csv").read_bytes()
+    assert text.startswith(b"\xef\xbb\xbf")  # as Excel wants it
+    rows = read(text.decode("utf-8-sig"))
+    assert [row["n"] for row in rows] == ["3", "4"] and "empty" in rows[1]["error"]
 
 
 def test_what_was_marked_as_utf8_stays_marked(texts: Path, tmp_path: Path) -> None:
@@ -154,7 +175,7 @@ def test_what_was_marked_as_utf8_stays_marked(texts: Path, tmp_path: Path) -> No
     ("words", "message"),
     [
         (["nowhere.csv"], "nowhere.csv: no such file"),
-        (["notes.txt"], "notes.txt is a file, and none of .csv"),
+        (["notes.txt"], "notes.txt is a file, and none of .jsonl"),
         (["in.csv", "--out", "out.xlsx"], "rows are written as .csv, .tsv, .jsonl"),
         (["in.csv", "--out", "in.csv", "--force"], "in.csv is what is read"),
         (["a text", "--out", "out.csv"], "--out takes the rows of a file"),

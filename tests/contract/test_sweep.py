@@ -14,8 +14,8 @@ from edgecd import cli
 from edgecd.console import SILENT
 from edgecd.errors import InputError
 from edgecd.files import read_json, write_json
-from edgecd.folders import claim
 from edgecd.host import lock, processes
+from edgecd.host.folders import claim
 from edgecd.sweep.config import SweepConfig
 from edgecd.sweep.record import read_sweep
 from edgecd.sweep.run import HOLDS, run_sweep

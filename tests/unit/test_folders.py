@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from edgecd import folders
 from edgecd.errors import InputError
 from edgecd.files import work_prefix
-from edgecd.folders import MARK, claim, forget_aside, new_folder, refuse_existing, set_aside
+from edgecd.host import folders
+from edgecd.host.folders import MARK, claim, forget_aside, new_folder, refuse_existing, set_aside
 
 
 def make(path: Path, content: str = "new", force: bool = False, **more) -> None:

@@ -170,8 +170,7 @@ def exists(path: Path) -> bool:
 def test_every_field_is_an_option_once_and_in_its_group(command: str) -> None:
     shown = panels(helped(command).output)
     for field in fields_of(COMMANDS[command]):
-        switches = field.said.choices and field.said.flags
-        for name in field.said.flags if switches else (flag(field.name),):
+        for name in field.said.flags or (flag(field.name),):
             places = [group for group, names in shown.items() for one in names if one == name]
             assert places == [field.said.group], name
 

@@ -12,7 +12,7 @@ from edgecd.bench.report.markdown import markdown
 from edgecd.bench.report.page import Picture, page
 from edgecd.bench.report.record import REPORT, Report, write_report
 from edgecd.files import write_json, write_text
-from edgecd.folders import whole_folder
+from edgecd.host.folders import whole_folder
 from edgecd.plotting.style import inline_svg
 
 REPORT_TEXT, REPORT_PAGE, FIGURES = "report.md", "report.html", "figures"

@@ -46,6 +46,8 @@ def load(spec: Spec) -> Loaded:
 
 def _disk_bytes(folder: Path, context: str | None) -> int:
     """Of the bundle, with the context that is used instead of its own."""
-    files = [file for file in folder.iterdir() if context is None or file.name != CONTEXT]
+    files = [file for file in folder.rglob("*") if context is None or file.name != CONTEXT]
     given = [] if context is None else [Path(context)]
-    return sum(file.stat().st_size for file in (*files, *given))
+    found = [file.stat() for file in (*files, *given) if file.is_file()]
+    # One file may have two names.
+    return sum({(one.st_dev, one.st_ino): one.st_size for one in found}.values())

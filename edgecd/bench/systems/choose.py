@@ -86,7 +86,10 @@ def choose_roles(models: Models, baselines: Sequence[str] | None) -> tuple[str, 
                     f"baseline {role!r}: the student {models.encoder} is an encoder, which cannot "
                     f"be prompted: name a decoder with {flag}"
                 )
-            raise InputError(f"baseline {role!r} needs a model, which no bundle names: give {flag}")
+            told = f" (a bundle names {', '.join(models.unfetched)})" if models.unfetched else ""
+            raise InputError(
+                f"baseline {role!r} needs a model: name it with {flag}{told}, or give --run"
+            )
     wanted = {*baselines, *(role_of(role).accuracy_from for role in baselines)}
     return tuple(role for role in BASELINES if role in wanted)
 

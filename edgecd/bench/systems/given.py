@@ -11,6 +11,7 @@ from edgecd.files import public, read_json
 from edgecd.formats.context import ContextFacts
 from edgecd.formats.kinds import ENCODERS
 from edgecd.formats.manifest import Manifest
+from edgecd.host.hub import is_here
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,14 @@ class GivenContext:
 class Models:
     """The language models behind the baselines; None when nobody knows them.
 
-    `encoder` is the student where it is an encoder, which cannot be prompted.
+    `encoder` is the student where it is an encoder, which cannot be prompted. `unfetched` are those
+    that bundles alone name, and that are not on this machine: they count as not known.
     """
 
     teacher: str | None
     student_base: str | None
     encoder: str | None = None
+    unfetched: tuple[str, ...] = ()
 
 
 def form_of(made: Mapping[str, Any]) -> str:
@@ -75,6 +78,7 @@ def known_models(
     """Models as given, else as the `run.json` tells, or the first bundle's provenance.
 
     Where that student is an encoder, the first bundle of a decoder tells whom to prompt instead.
+    What a bundle alone names is not fetched: it may be anybody's.
     """
     told = [(str(one.manifest.form), one.manifest.provenance) for one in bundles]
     if run is not None:
@@ -87,7 +91,14 @@ def known_models(
     of_encoder = any(form != "prompt" for form, _ in told)
     if of_encoder and student_base is not None and _is_encoder(student_base):
         student_base, encoder = None, student_base
-    return Models(teacher or told[0][1].get("teacher"), student_base or decoder, encoder)
+    found = (teacher or told[0][1].get("teacher"), student_base or decoder, encoder)
+    own = run or {}
+    named = {teacher, student_base, own.get("teacher"), own.get("student"), own.get("model"), None}
+    unfetched = tuple(
+        dict.fromkeys(str(one) for one in found if one not in named and not is_here(str(one)))
+    )
+    known = [None if one in unfetched else one for one in found]
+    return Models(known[0], known[1], known[2], unfetched)
 
 
 def _is_encoder(name: str) -> bool:

@@ -18,9 +18,9 @@ from edgecd.bench.peers.registry import find, missing_reason
 from edgecd.bench.systems.base import Fields, Loaded, Metadata, SkippedError
 from edgecd.errors import EdgecdError, InputError, require
 from edgecd.files import read_json, write_json
-from edgecd.folders import new_folder
 from edgecd.formats.bundle import read_manifest
 from edgecd.formats.manifest import TOKENIZER
+from edgecd.host.folders import new_folder
 from edgecd.tasks.encoding import Encoded, encode_prompt
 
 if TYPE_CHECKING:

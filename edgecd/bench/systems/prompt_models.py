@@ -41,10 +41,10 @@ from edgecd.export.recipes import RECIPES, Candidate
 from edgecd.export.source import Source
 from edgecd.export.stack import with_pasts
 from edgecd.files import write_text
-from edgecd.folders import whole_folder
 from edgecd.formats.contract import INPUTS, LOGITS
 from edgecd.formats.manifest import MODEL, TOKENIZER
 from edgecd.formats.precision import Precision, find_precision
+from edgecd.host.folders import whole_folder
 from edgecd.host.processes import end_with_parent, run_spec
 from edgecd.lm.fold import fold
 from edgecd.lm.models import LanguageModel, check_context_fits, load_language_model

@@ -15,8 +15,8 @@ from edgecd.bench.exchange import Lesson, Spec
 from edgecd.bench.rivals.registry import find, missing_reason
 from edgecd.bench.systems.base import Loaded, Metadata, SkippedError
 from edgecd.errors import EdgecdError
-from edgecd.folders import whole_folder
 from edgecd.formats.record import from_json
+from edgecd.host.folders import whole_folder
 from edgecd.host.processes import end_with_parent, run_spec
 
 

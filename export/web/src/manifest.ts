@@ -10,7 +10,11 @@ import type { Piece } from "./template.js";
 export const MANIFEST = "manifest.json";
 export const MODEL = "model.onnx";
 export const TOKENIZER = "tokenizer.json";
-const LISTED = [MODEL, TOKENIZER, "context.safetensors", "README.md"];
+// What stands beside a bundle's own files is transformers.js's layout of the same encoder.
+const LISTED = [
+  ...[MODEL, TOKENIZER, "context.safetensors", "README.md", "config.json", "tokenizer_config.json"],
+  ...["", "_fp16", "_quantized", "_q4"].map((name) => `onnx/model${name}.onnx`),
+];
 const MAX_BYTES = 1 << 20;
 const MAX_TOKENS = 1 << 20;
 const MAX_ID = 2 ** 31;
