@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from onnx import helper
 
 from edgecd.errors import InputError
 from edgecd.files import sha256_file
@@ -58,12 +59,64 @@ def make_manifest(random: Random, folder: Path) -> None:
 
 
 def make_graph(random: Random, folder: Path) -> None:
+    """A graph that was changed, or one that is sound and asks for much."""
     files = _bundle_files()
-    write(folder, {**files, MODEL: graphs.changed(random, files[MODEL])})
+    if random.random() < 0.15:
+        model = _greedy(random).SerializeToString()
+    else:
+        model = graphs.changed(random, files[MODEL])
+    write(folder, {**files, MODEL: model})
     np.ones(800, np.float32).tofile(folder / "weights.bin")
     if (folder / MODEL).stat().st_size:
         manifest = _listed(folder, json.loads(files[MANIFEST]))
         (folder / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
+
+
+def _greedy(random: Random) -> Any:
+    """A classifier that makes something large of nothing, or what is no number, on its way."""
+    size = random.choice((3, 1 << 20, 1 << 28, 1 << 31, 1 << 40, 1 << 62))
+    count = np.array([size])
+    make = helper.make_node
+    grown = {
+        "ConstantOfShape": [_constant("n", count), make("ConstantOfShape", ["n"], ["large"])],
+        "Expand": [
+            _constant("n", count),
+            _constant("one", np.ones(1, np.float32)),
+            make("Expand", ["one", "n"], ["large"]),
+        ],
+        "Tile": [
+            _constant("n", count),
+            _constant("one", np.ones(1, np.float32)),
+            make("Tile", ["one", "n"], ["large"]),
+        ],
+        "Range": [
+            _constant("begin", np.array(0.0, np.float32)),
+            _constant("n", np.array(float(size), np.float32)),
+            _constant("one", np.array(1.0, np.float32)),
+            make("Range", ["begin", "n", "one"], ["large"]),
+        ],
+        "RandomNormal": [make("RandomNormal", [], ["large"], shape=[size])],
+        "Pad": [
+            _constant("n", np.array([size, 0])),
+            _constant("one", np.ones(1, np.float32)),
+            make("Pad", ["one", "n"], ["large"]),
+        ],
+        "Reciprocal": [
+            _constant("one", np.zeros(1, np.float32)),
+            make("Reciprocal", ["one"], ["large"]),
+        ],
+    }
+    ending = [
+        *grown[random.choice(list(grown))],
+        _constant("zero", np.array([0])),
+        make("ReduceSum", ["large", "zero"], ["little"], keepdims=1),
+        make("Add", ["mean", "little"], ["logits"]),
+    ]
+    return foreign.graph(ending)
+
+
+def _constant(name: str, array: Any) -> Any:
+    return helper.make_node("Constant", [], [name], value=onnx.numpy_helper.from_array(array))
 
 
 def read_bundle(folder: Path) -> None:
