@@ -288,7 +288,10 @@ ONNX: dict[str, dict[int, str]] = {
 }
 REFUSED = ("training", "function", "sparse")
 DOMAINS = (b"", b"ai.onnx", b"com.microsoft")
-OPERATORS = b"Loop Scan If SequenceMap EPContext ATen PythonOp PythonOpGrad OpaqueOp".split()
+OPERATORS = (
+    b"Loop Scan If SequenceMap EPContext ATen PythonOp PythonOpGrad RandomNormal RandomNormalLike "
+    b"RandomUniform RandomUniformLike Multinomial Bernoulli".split()
+)
 
 
 class Varints:
@@ -544,11 +547,14 @@ def as_text(tokenizer: Any) -> Any:
     spelled = {number: one.content for number, one in control.items() if len(one.content) > 1}
 
     def read() -> set[str]:
-        text = " ".join(f"{token} x{token}x" for token in spelled.values())
-        found = tokenizer.encode(text, add_special_tokens=False)
-        pairs = zip(found.ids, found.offsets, strict=True)
-        here = {number: text[start:end] for number, (start, end) in pairs if number in spelled}
-        return {spelled[number] for number, part in here.items() if spelled[number] in part}
+        seen = set()
+        for token in spelled.values():
+            for text in (token, f"x {token} {token}x"):
+                found = tokenizer.encode(text, add_special_tokens=False)
+                for number, (start, end) in zip(found.ids, found.offsets, strict=True):
+                    if number in spelled and spelled[number] in text[start:end]:
+                        seen.add(spelled[number])
+        return seen
 
     if tokens := read():
         cuts = "|".join(f"{re.escape(one[0])}(?={re.escape(one[1:])})" for one in sorted(tokens))

@@ -358,6 +358,7 @@ GRAPHS: dict[str, Callable[[Any, Any, Any], None]] = {
     "sparse weights": _sparse,
     "weights that say they are huge": _huge,
     "an operator in Python": _operator("PythonOp"),
+    "an answer by chance": _operator("RandomNormalLike"),
     "an operator without a use": _operator("Identity"),
     "no nodes": lambda model, *_: model.graph.ClearField("node"),
 }

@@ -20,9 +20,10 @@ const INSIDE: Partial<Record<Message, Record<number, Message>>> = {
 };
 const REFUSED: readonly Message[] = ["training information", "function", "sparse tensor"];
 const DOMAINS = ["", "ai.onnx", "com.microsoft"];
-const OPERATORS = "Loop Scan If SequenceMap EPContext ATen PythonOp PythonOpGrad OpaqueOp".split(
-  " ",
-);
+const OPERATORS = [
+  ..."Loop Scan If SequenceMap EPContext ATen PythonOp PythonOpGrad RandomNormal".split(" "),
+  ..."RandomNormalLike RandomUniform RandomUniformLike Multinomial Bernoulli".split(" "),
+];
 const MAX_BYTES = 2 ** 31;
 const MAX_NODES = 200_000;
 const MAX_TENSORS = 100_000;
@@ -40,7 +41,7 @@ interface Field {
 export function checkGraph(data: Uint8Array): void {
   need(data.length > 0 && data.length <= MAX_BYTES, "model.onnx is empty, or too large");
   const todo: [Message, Message | null, number, number][] = [["model", null, 0, data.length]];
-  const text = new TextDecoder();
+  const text = new TextDecoder("utf-8", { ignoreBOM: true });
   let [nodes, tensors] = [0, 0];
   for (let next = todo.pop(); next; next = todo.pop()) {
     const [message, within, start, end] = next;

@@ -165,6 +165,7 @@ it.each<[string, number[], RegExp | null]>([
   ["huge packed weights", tensor(field(1, [127, 127])), /larger than/],
   ["an ordinary node", node(field(4, word("MatMul")), field(7, word("com.microsoft"))), null],
   ["a loop", node(field(4, word("Loop"))), /operator Loop/],
+  ["an answer by chance", node(field(4, word("Bernoulli"))), /operator Bernoulli/],
   ["a graph in a graph", node(field(5, field(6, []))), /within its graph/],
   ["another domain", node(field(7, word("other"))), /operators of other/],
   ["another domain's opset", field(8, field(1, word("other"))), /operators of other/],
