@@ -213,6 +213,14 @@ def of_distiller(out: Path) -> str:
     return digest(out / "distiller.safetensors") + json.dumps(told)
 
 
+def of_context(out: Path) -> str:
+    """A context file's arrays, by name."""
+    from safetensors.numpy import load_file
+
+    arrays = sorted(load_file(out).items())
+    return hashlib.sha256(b"".join(array.tobytes() for _, array in arrays)).hexdigest()
+
+
 def of_sweep(out: Path) -> str:
     """A sweep's table without its costs."""
     return sweep_world.without_cost(out)
@@ -312,12 +320,12 @@ def commands(root: Path) -> list[Command]:
         Command(
             "prompt-tuning",
             trained("prompt-tuning", tuned),
-            lambda out: digest(out / "context.safetensors"),
+            lambda out: of_context(out / "context.safetensors"),
         ),
         Command(
             "compress --force",
             lambda out: write_context(out, compress(matched), "fp16"),
-            lambda out: digest(out),
+            of_context,
             lambda out: write_context(out, compress(replace(matched, seed=1)), "fp16"),
             describe_context,
         ),
@@ -342,6 +350,7 @@ def commands(root: Path) -> list[Command]:
                 [bundle],
                 BenchConfig(
                     task=world["task"],
+                    run=run,
                     baselines=("teacher-icl-cached",),
                     prompt_runtimes=("torch",),
                     few_shots=(),
