@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import hashlib
 import json
+import mmap
 import os
 import platform
 import re
@@ -101,7 +102,9 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as bad:
+    except RecursionError:
+        raise InputError(f"{path}: not valid JSON here: nested too deeply") from None
+    except ValueError as bad:  # also for a number of thousands of digits
         raise InputError(f"{path}: not valid JSON ({bad})") from None
 
 
@@ -189,7 +192,10 @@ def _likely_encoding(sample: bytes, line: bytes, place: int) -> str:
 def sha256_file(path: Path) -> str:
     """Hex SHA-256 of a file's bytes."""
     with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        if not path.stat().st_size:  # nothing to be mapped
+            return hashlib.sha256().hexdigest()
+        with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return hashlib.sha256(content).hexdigest()
 
 
 def public(value: Any) -> Any:

@@ -280,60 +280,100 @@ def check_file(folder: Path, name: str, said: dict[str, Any]) -> None:
 
 # The fields of onnx.proto through which a tensor can be reached: message -> field -> message.
 ONNX: dict[str, dict[int, str]] = {
-    "model": {7: "graph", 20: "training", 25: "function"},
-    "training": {1: "graph", 2: "graph"},
-    "function": {7: "node", 11: "attribute"},
+    "model": {7: "graph", 8: "opset", 20: "training", 25: "function"},
+    "opset": {},
     "graph": {1: "node", 5: "tensor", 15: "sparse"},
     "node": {5: "attribute"},
     "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
-    "sparse": {1: "tensor", 2: "tensor"},
-    "tensor": {},
 }
+REFUSED = ("training", "function", "sparse")
+DOMAINS = (b"", b"ai.onnx", b"com.microsoft")
+OPERATORS = (
+    b"Loop Scan If SequenceMap EPContext ATen PythonOp PythonOpGrad RandomNormal RandomNormalLike "
+    b"RandomUniform RandomUniformLike Multinomial Bernoulli".split()
+)
 
 
-def wire(data: memoryview, at: int, end: int) -> Iterator[tuple[int, int | tuple[int, int]]]:
-    """(field, value) of a protocol buffer message; what has a length is its (start, end)."""
+class Varints:
+    """Reads the numbers of a protocol buffer from a place on."""
 
-    def varint() -> int:
-        nonlocal at
+    def __init__(self, data: memoryview, at: int, end: int) -> None:
+        self.data, self.at, self.end = data, at, end
+
+    def next(self) -> int:
         value = 0
         for shift in range(0, 70, 7):
-            need(at < end, "model.onnx: no ONNX file (it ends within a number)")
-            byte = data[at]
-            at += 1
+            need(self.at < self.end, "model.onnx: no ONNX file (it ends within a number)")
+            byte = self.data[self.at]
+            self.at += 1
             value |= (byte & 127) << shift
             if byte < 128:
+                short = (byte > 0 or shift == 0) and value < 1 << 64
+                need(short, "model.onnx: a number is written longer than it need be")
                 return value
         raise Fault("model.onnx: no ONNX file (a number without end)")
 
-    while at < end:
-        key = varint()
+
+def wire(data: memoryview, at: int, end: int) -> Iterator[tuple[int, int, int | tuple[int, int]]]:
+    """(field, wire type, value) of a message; what has a length is its (start, end)."""
+    numbers = Varints(data, at, end)
+    while numbers.at < end:
+        key = numbers.next()
         field, kind = key >> 3, key & 7
+        need(0 < field < 1 << 29, f"model.onnx: no ONNX file (field {field})")
         need(kind in (0, 1, 2, 5), f"model.onnx: no ONNX file (wire type {kind})")
+        value: int | tuple[int, int] = 0
         if kind == 0:
-            yield field, varint()
-            continue
-        size = {1: 8, 5: 4}.get(kind) or (varint() if kind == 2 else 0)
-        start, at = at, at + size
-        need(at <= end, "model.onnx: no ONNX file (a field ends behind its message)")
-        if kind == 2:
-            yield field, (start, at)
+            value = numbers.next()
+        else:
+            size = {1: 8, 5: 4}.get(kind) or numbers.next()
+            value = (numbers.at, numbers.at + size)
+            numbers.at += size
+        need(numbers.at <= end, "model.onnx: no ONNX file (a field ends behind its message)")
+        yield field, kind, value
 
 
 def check_graph(content: bytes) -> None:
-    """No tensor of the graph may be kept in another file."""
-    need(content, "model.onnx: empty")
-    todo = [("model", 0, len(content))]
+    """Nothing in the graph that a runtime had better not read."""
+    need(0 < len(content) <= ID, "model.onnx: empty, or over 2^31 bytes")
     data = memoryview(content)
+    todo, counts = [("model", "", 0, len(content))], {"node": 0, "tensor": 0}
     while todo:
-        message, start, end = todo.pop()
-        for field, value in wire(data, start, end):
-            if isinstance(value, tuple) and field in ONNX[message]:
-                todo.append((ONNX[message][field], *value))
-            if message == "tensor":
-                external = field == 13 and isinstance(value, tuple)
-                elsewhere = field == 14 and not isinstance(value, tuple) and value != 0
-                need(not external and not elsewhere, "model.onnx: weights in another file")
+        message, within, start, end = todo.pop()
+        need(message not in REFUSED, f"model.onnx: it has a {message}")
+        need(message != "graph" or within == "model", "model.onnx: a graph within its graph")
+        if message in counts:
+            counts[message] += 1
+        if message == "tensor":
+            check_tensor(data, start, end)
+            continue
+        for field, kind, value in wire(data, start, end):
+            if kind != 2 or not isinstance(value, tuple):
+                continue
+            if field in ONNX[message]:
+                todo.append((ONNX[message][field], message, *value))
+            elif message == "node" and field == 4:
+                name = bytes(data[slice(*value)])
+                need(name not in OPERATORS, f"model.onnx: the operator {name!r}")
+            elif (message, field) in (("node", 7), ("opset", 1)):
+                domain = bytes(data[slice(*value)])
+                need(domain in DOMAINS, f"model.onnx: operators of {domain[:40]!r}")
+    few = counts["node"] <= 200_000 and counts["tensor"] <= 100_000
+    need(few, "model.onnx: more nodes or tensors than any model has")
+
+
+def check_tensor(data: memoryview, start: int, end: int) -> None:
+    elements = 1
+    for field, kind, value in wire(data, start, end):
+        elsewhere = field == 13 or (field == 14 and (kind != 0 or value != 0))
+        need(not elsewhere, "model.onnx: weights in another file")
+        if field == 1 and isinstance(value, int):
+            elements *= value
+        elif field == 1 and isinstance(value, tuple):
+            packed = Varints(data, *value)
+            while packed.at < packed.end:
+                elements *= packed.next()
+    need(elements <= 4 * (end - start), "model.onnx: a tensor larger than its values")
 
 
 # --- contexts ----------------------------------------------------------------------------------
@@ -438,9 +478,43 @@ def arrays(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 # --- from text to answers ----------------------------------------------------------------------
 
 
+STEPS = {
+    "normalizer": "normalizers",
+    "pre_tokenizer": "pretokenizers",
+    "post_processor": "processors",
+    "decoder": "decoders",
+}
+
+
+def check_tokenizer(path: Path) -> None:
+    """What the library should not be given; that it knows each step, it says itself."""
+    need(path.stat().st_size <= 48 * MIB, "tokenizer.json: over 48 MiB")
+    try:
+        raw = json.loads(path.read_bytes().decode(), object_pairs_hook=no_twins)
+    except (ValueError, RecursionError) as bad:
+        raise Fault(f"tokenizer.json: no strict JSON ({bad})") from None
+    need(type(raw) is dict and type(raw.get("model")) is dict, "tokenizer.json: no model")
+    model, added = raw["model"], raw.get("added_tokens") or []
+    kind = model.get("type", "BPE" if "merges" in model else "WordLevel")
+    known = ("BPE", "Unigram", "WordPiece", "WordLevel")
+    need(kind in known, f"tokenizer.json: the model {str(kind)[:40]!r}")
+    need(not model.get("dropout"), "tokenizer.json: dropout")
+    good = type(added) is list and len(added) <= 30_000
+    need(good, "tokenizer.json: added_tokens: a list of at most 30,000")
+    for part, inner in STEPS.items():
+        todo = [raw.get(part)]
+        while todo:
+            step = todo.pop()
+            need(step is None or type(step) is dict, f"tokenizer.json: {part}")
+            if step is not None and step.get("type") == "Sequence":
+                need(type(step.get(inner)) is list, f"tokenizer.json: {part}")
+                todo += step[inner]
+
+
 def load_tokenizer(path: Path) -> Any:
     from tokenizers import Tokenizer
 
+    check_tokenizer(path)
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except BaseException as bad:  # a panic of the library is no Exception
@@ -473,11 +547,14 @@ def as_text(tokenizer: Any) -> Any:
     spelled = {number: one.content for number, one in control.items() if len(one.content) > 1}
 
     def read() -> set[str]:
-        text = " ".join(f"{token} x{token}x" for token in spelled.values())
-        found = tokenizer.encode(text, add_special_tokens=False)
-        pairs = zip(found.ids, found.offsets, strict=True)
-        here = {number: text[start:end] for number, (start, end) in pairs if number in spelled}
-        return {spelled[number] for number, part in here.items() if spelled[number] in part}
+        seen = set()
+        for token in spelled.values():
+            for text in (token, f"x {token} {token}x"):
+                found = tokenizer.encode(text, add_special_tokens=False)
+                for number, (start, end) in zip(found.ids, found.offsets, strict=True):
+                    if number in spelled and spelled[number] in text[start:end]:
+                        seen.add(spelled[number])
+        return seen
 
     if tokens := read():
         cuts = "|".join(f"{re.escape(one[0])}(?={re.escape(one[1:])})" for one in sorted(tokens))

@@ -215,7 +215,19 @@ def _tokenizer_changed(bundle: Path, rng: random.Random) -> str:
         "other type": lambda: raw["model"].update(type="No"),
         "no splitting": lambda: raw.update(pre_tokenizer=None),
         "lower case": lambda: raw.update(normalizer={"type": "Lowercase"}),
-        "a list": lambda: raw.update(added_tokens={}),
+        "no list": lambda: raw.update(added_tokens={"a": 1}),
+        "dropout": lambda: raw["model"].update(dropout=0.5),
+        "no such step": lambda: raw.update(normalizer={"type": "No"}),
+        "a step within": lambda: raw.update(
+            normalizer={"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": 1}]}
+        ),
+        "marks": lambda: (
+            raw["added_tokens"].append(
+                {**raw["added_tokens"][0], "id": 9_999, "content": "<mark>", "special": False}
+            )
+            if raw["added_tokens"]
+            else None
+        ),
     }
     what = rng.choice(list(changes))
     changes[what]()
@@ -289,6 +301,32 @@ def _branch(model: Any, weights: Any, array: Any) -> None:
     model.graph.node.extend([yes, onnx.helper.make_node("If", ["yes"], ["any"], **branches)])
 
 
+def _function(model: Any, weights: Any, array: Any) -> None:
+    node = onnx.helper.make_node("Identity", ["x"], ["y"])
+    opsets = [onnx.helper.make_opsetid("", 17)]
+    one = onnx.helper.make_function("com.microsoft", "Mine", ["x"], ["y"], [node], opsets)
+    model.functions.append(one)
+
+
+def _huge(model: Any, weights: Any, array: Any) -> None:
+    model.graph.initializer.append(onnx.TensorProto(name="huge", data_type=1, dims=[1 << 40, 0x7F]))
+
+
+def _training(model: Any, weights: Any, array: Any) -> None:
+    model.training_info.add().algorithm.name = "more"
+
+
+def _sparse(model: Any, weights: Any, array: Any) -> None:
+    model.graph.sparse_initializer.add().dims.append(4)
+
+
+def _operator(name: str) -> Callable[[Any, Any, Any], None]:
+    def change(model: Any, weights: Any, array: Any) -> None:
+        model.graph.node.append(onnx.helper.make_node(name, [weights.name], ["more"]))
+
+    return change
+
+
 def _another_output(model: Any, weights: Any, array: Any) -> None:
     model.graph.output.append(onnx.helper.make_tensor_value_info(weights.name, 1, array.shape))
 
@@ -313,7 +351,15 @@ GRAPHS: dict[str, Callable[[Any, Any, Any], None]] = {
         model.graph.node[0], "op_type", "No"
     ),
     "an operator of another domain": lambda model, *_: setattr(model.graph.node[0], "domain", "no"),
+    "an opset of another domain": lambda model, *_: model.opset_import.add(domain="no", version=1),
     "a branch": _branch,
+    "a function": _function,
+    "training information": _training,
+    "sparse weights": _sparse,
+    "weights that say they are huge": _huge,
+    "an operator in Python": _operator("PythonOp"),
+    "an answer by chance": _operator("RandomNormalLike"),
+    "an operator without a use": _operator("Identity"),
     "no nodes": lambda model, *_: model.graph.ClearField("node"),
 }
 
@@ -327,6 +373,15 @@ def _graph_bytes(bundle: Path, rng: random.Random) -> str:
         "cut": lambda: content.__delitem__(slice(place, None)),
         "byte gone": lambda: content.__delitem__(place),
         "text": lambda: content.__setitem__(slice(None), b"not a graph"),
+    }
+    made |= {
+        # Keys of ModelProto, each before all others
+        "long number": lambda: content.__setitem__(slice(0, 0), b"\x08\x89\x00"),
+        "long key": lambda: content.__setitem__(slice(0, 0), b"\x88\x00\x09"),
+        "key over 32 bits": lambda: content.__setitem__(slice(0, 0), b"\x88\x80\x80\x80\x10\x09"),
+        "field 0": lambda: content.__setitem__(slice(0, 0), b"\x00\x09"),
+        "an unknown field": lambda: content.__setitem__(slice(0, 0), b"\xf8\x3f\x09"),
+        "a group": lambda: content.__setitem__(slice(0, 0), b"\xfb\x3f\xfc\x3f"),
     }
     what = rng.choice(list(made))
     made[what]()

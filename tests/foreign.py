@@ -20,7 +20,9 @@ from edgecd.formats.manifest import (
     Manifest,
     Sample,
     TensorSpec,
+    manifest_json,
 )
+from edgecd.runtime.predictor import Predictor
 from tests import tiny
 
 LABELS = ("yes", "no")
@@ -95,6 +97,14 @@ def bundle(folder: Path, model: Any = None, tokenizer_json: str = "", **changes:
     file.write_bytes((model or graph()).SerializeToString())
     write_bundle(folder, manifest(**changes), file, tokenizer_json or tokenizer().to_str())
     file.unlink()
+    if model is None and not tokenizer_json and "samples" not in changes:
+        predictor = Predictor.load(folder, threads=1)
+        fields = dict.fromkeys(predictor.template.fields, "the cat")
+        (encoded,) = predictor.encode([fields])
+        logits = predictor.run([encoded])[0]
+        sample = Sample(fields, tuple(encoded.ids), tuple(logits.tolist()))
+        right = replace(predictor.manifest, samples=(sample,))
+        write_json(folder / MANIFEST, manifest_json(right))
     return folder
 
 

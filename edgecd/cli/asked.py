@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edgecd.config import load_config, one_of, option_of
+from edgecd.errors import check_keys
 
 # What tells the kinds of configuration of one command apart, where it takes several.
 CHOOSER = "method"
@@ -27,10 +28,13 @@ class Asked:
 
     @cached_property
     def options(self) -> Mapping[str, Any]:
-        """All options that are given, by name; InputError for a file that cannot be read."""
+        """All options that are given, by name; InputError for a file of anything else."""
         from edgecd.files import read_toml
 
-        return {**(read_toml(self.path) if self.path is not None else {}), **self.flags}
+        there = {} if self.path is None else read_toml(self.path)
+        known = {field.name for kind in self.kinds for field in dataclasses.fields(kind)}
+        check_keys(there, known, str(self.path))
+        return {**there, **self.flags}
 
     def kind(self, project: Mapping[str, Any] = NOTHING) -> type[Any]:
         """The kind that is asked for; InputError for a method of none of them."""

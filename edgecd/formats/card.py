@@ -62,6 +62,9 @@ def _in_browsers(manifest: Manifest, name: str) -> str:
     if CONFIG not in manifest.files:
         return ""
     return f"""
+In JavaScript, a text a call (8-bit inputs are rounded by the largest of a call, so that in one of
+several texts each would change the others' answers a little):
+
 ```js
 import {{ pipeline }} from "@huggingface/transformers";
 const classify = await pipeline("text-classification", {json.dumps(name)});

@@ -45,9 +45,11 @@ _OPSETS, _OPSET_DOMAIN = 8, 1  # of ModelProto, of OperatorSetIdProto
 _OPERATOR, _DOMAIN = 4, 7  # of NodeProto
 _DIMENSIONS, EXTERNAL_DATA, DATA_LOCATION = 1, 13, 14  # of TensorProto
 _DOMAINS = (b"", b"ai.onnx", b"com.microsoft")
-# They run a graph of their own, without end if need be, or what is in another file or language.
+# They run a graph of their own, without end if need be, or what is in another file or language; or
+# they answer by chance.
 _OPERATORS = frozenset(
-    b"Loop Scan If SequenceMap EPContext ATen PythonOp PythonOpGrad OpaqueOp".split()
+    b"Loop Scan If SequenceMap EPContext ATen PythonOp PythonOpGrad RandomNormal RandomNormalLike "
+    b"RandomUniform RandomUniformLike Multinomial Bernoulli".split()
 )
 
 # Far above any real graph.
@@ -71,7 +73,7 @@ def check_graph(path: Path) -> None:
     """Raise InputError when the ONNX file at `path` may not be handed to a runtime.
 
     It keeps tensors elsewhere, is no ONNX file, is not written in the one common way, has
-    operators that are not computed at once, or more of them than any model has.
+    operators that are not computed at once or not twice alike, or more than any model has.
     """
     size = path.stat().st_size
     if not 0 < size <= MAX_BYTES:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgecd.errors import InputError
+from edgecd.errors import InputError, shown
 from edgecd.files import read_json
-from edgecd.tasks.prompts import PromptTemplate
+from edgecd.formats import strict
+from edgecd.tasks.prompts import FORMS, PromptTemplate
 
 RUN, HELDOUT = "run.json", "heldout.jsonl"
 
@@ -42,13 +43,24 @@ class Run:
     def task(self) -> RunTask:
         """The student's task; InputError for a run that trained none."""
         try:
-            task = self.values["task"]
+            task = strict.mapping(strict.get(self.values, "task"), "task")
             form = task.get("form", "prompt")
-            prompt = PromptTemplate(task["template"], dict(task["labels"]), form)
-            return RunTask(str(task["name"]), prompt, int(self.values["max_length"]))
-        except (KeyError, TypeError, ValueError) as bad:
+            if form not in FORMS:
+                raise InputError(f"form must be one of {', '.join(FORMS)}")
+            prompt = PromptTemplate(
+                strict.text(strict.get(task, "template"), "template", strict.MAX_TEXT),
+                strict.texts(strict.get(task, "labels"), "labels"),
+                form,
+            )
+            length = strict.get(self.values, "max_length")
+            return RunTask(
+                strict.text(strict.get(task, "name"), "name", 256),
+                prompt,
+                strict.whole(length, "max_length", 1, strict.MAX_TOKENS),
+            )
+        except InputError as bad:
             raise InputError(
-                f"{self.path} is not of a run ({bad!r}): train the run again"
+                f"{self.path} is not of a run that trained a student ({bad}): train the run again"
             ) from None
 
 
@@ -66,5 +78,7 @@ def read_run(folder: Path) -> Run:
 def _of(kind: type, values: Mapping[str, Any], key: str, path: Path) -> Any:
     value = values.get(key)
     if value is not None and not isinstance(value, kind):
-        raise InputError(f"{path}: {key} = {value!r} is not {kind.__name__}: train the run again")
+        raise InputError(
+            f"{path}: {key} = {shown(value)} is not {kind.__name__}: train the run again"
+        )
     return value

@@ -36,7 +36,7 @@ MAX_UNIGRAM_BYTES, MAX_UNIGRAM_LETTERS, _UNIGRAM_ENTRY = 20 << 20, 8 << 20, 20
 MAX_CHARSMAP_BYTES, MAX_CHARSMAP_RUN = 1 << 20, 256
 
 _MODELS = ("BPE", "Unigram", "WordPiece", "WordLevel")
-_NORMALIZERS = (
+NORMALIZERS = (
     "BertNormalizer",
     "ByteLevel",
     "Lowercase",
@@ -51,7 +51,7 @@ _NORMALIZERS = (
     "Strip",
     "StripAccents",
 )
-_PRE_TOKENIZERS = (
+PRE_TOKENIZERS = (
     "BertPreTokenizer",
     "ByteLevel",
     "CharDelimiterSplit",
@@ -64,8 +64,8 @@ _PRE_TOKENIZERS = (
     "Whitespace",
     "WhitespaceSplit",
 )
-_POST_PROCESSORS = ("BertProcessing", "ByteLevel", "RobertaProcessing", "TemplateProcessing")
-_DECODERS = (
+POST_PROCESSORS = ("BertProcessing", "ByteLevel", "RobertaProcessing", "TemplateProcessing")
+DECODERS = (
     "BPEDecoder",
     "ByteFallback",
     "ByteLevel",
@@ -77,10 +77,10 @@ _DECODERS = (
     "WordPiece",
 )
 _PARTS = {
-    "normalizer": ("normalizers", _NORMALIZERS),
-    "pre_tokenizer": ("pretokenizers", _PRE_TOKENIZERS),
-    "post_processor": ("processors", _POST_PROCESSORS),
-    "decoder": ("decoders", _DECODERS),
+    "normalizer": ("normalizers", NORMALIZERS),
+    "pre_tokenizer": ("pretokenizers", PRE_TOKENIZERS),
+    "post_processor": ("processors", POST_PROCESSORS),
+    "decoder": ("decoders", DECODERS),
 }
 # The vocabulary: pieces and numbers, in an object, a list, or a list of short lists.
 _TEXT, _REST = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', rb'[^"\[\]{}]*+'
@@ -122,12 +122,11 @@ def read_tokenizer(path: Path) -> bytes:
 
 def check_tokenizer(content: bytes) -> None:
     """Raise InputError for what the library had better not read."""
-    sizes: dict[str, int] = {}
+    vocabulary: list[tuple[int, int]] = []
 
     def leave_out(found: re.Match[bytes]) -> bytes:
-        name = found[1].decode()
-        sizes[name] = len(found[3])
-        sizes[f"{name} entries"] = found[3].count(b'",')
+        if found[1] == b"vocab":
+            vocabulary.append(found.span(3))
         return b'"%s"%s"left out"' % (found[1], found[2])
 
     small = _VOCABULARY.sub(leave_out, content)
@@ -138,7 +137,12 @@ def check_tokenizer(content: bytes) -> None:
     except (ValueError, RecursionError) as bad:
         raise InputError(f"not valid JSON ({bad})") from None
     spec = strict.mapping(raw, "a tokenizer")
-    _check_model(strict.mapping(spec.get("model"), "model"), sizes)
+    kind = _check_model(strict.mapping(spec.get("model"), "model"))
+    if kind == "Unigram":
+        for start, end in vocabulary:
+            letters = end - start - _UNIGRAM_ENTRY * content.count(b'",', start, end)
+            if end - start > MAX_UNIGRAM_BYTES or letters > MAX_UNIGRAM_LETTERS:
+                raise InputError(f"model: a vocabulary of {end - start} bytes is too large")
     _check_added(spec.get("added_tokens") or [])
     for part, (inner, kinds) in _PARTS.items():
         steps = list(_steps(spec.get(part), part, inner, kinds))
@@ -151,7 +155,8 @@ def check_tokenizer(content: bytes) -> None:
             raise InputError(f"{part}: it makes a text {growth} times as long")
 
 
-def _check_model(model: Mapping[str, Any], sizes: Mapping[str, int]) -> None:
+def _check_model(model: Mapping[str, Any]) -> str:
+    """The model's kind; InputError for one that is not known, or out of bounds."""
     # The oldest files do not say the kind, and the library guesses
     kind = model.get("type", "BPE" if "merges" in model else "WordLevel")
     if kind not in _MODELS:
@@ -166,11 +171,7 @@ def _check_model(model: Mapping[str, Any], sizes: Mapping[str, int]) -> None:
         raise InputError("model: it has dropout, so that a text has other tokens each time")
     if kind == "WordPiece" and "max_input_chars_per_word" in model:
         strict.whole(model["max_input_chars_per_word"], "max_input_chars_per_word", 1, MAX_WORD)
-    if kind == "Unigram":
-        size = sizes.get("vocab", 0)
-        letters = size - _UNIGRAM_ENTRY * sizes.get("vocab entries", 0)
-        if size > MAX_UNIGRAM_BYTES or letters > MAX_UNIGRAM_LETTERS:
-            raise InputError(f"model: a vocabulary of {size} bytes is too large")
+    return str(kind)
 
 
 def _check_added(added: Any) -> None:

@@ -16,7 +16,7 @@ from edgecd.formats.kinds import ENCODERS, is_encoder
 from edgecd.lm.encoders import longest_input
 from edgecd.lm.models import LanguageModel, ModelFiles, find_model, load_model_config, pick_device
 from edgecd.lm.rows import classifier_inputs
-from edgecd.tasks.answerer import Fields
+from edgecd.tasks.answerer import Fields, Progress
 from edgecd.tasks.batching import batches
 from edgecd.tasks.encoding import Encoded, encode_prompt
 from edgecd.tasks.prompts import PromptTemplate
@@ -79,7 +79,11 @@ def open_encoder(
 
 
 @torch.inference_mode()
-def sentence_embeddings(encoder: TextEncoder, inputs: Sequence[Fields]) -> NDArray[np.float32]:
+def sentence_embeddings(
+    encoder: TextEncoder,
+    inputs: Sequence[Fields],
+    progress: Progress = lambda done, total: None,
+) -> NDArray[np.float32]:
     """The mean of each input's last states, of length 1: float32 [inputs, width].
 
     As sentence-transformers does for MiniLM (Reimers and Gurevych, arXiv 1908.10084). Raises
@@ -88,10 +92,13 @@ def sentence_embeddings(encoder: TextEncoder, inputs: Sequence[Fields]) -> NDArr
     model: Any = encoder.lm.model
     encoded = encoder.encode(inputs)
     found = np.zeros((len(inputs), model.config.hidden_size), np.float32)
+    done = 0
     for places in batches([len(one.ids) for one in encoded], ROWS):
         batch = classifier_inputs(model, [encoded[place] for place in places])
         states = model(**batch).last_hidden_state
         real = batch["attention_mask"][..., None].to(states.dtype)
         mean = (states * real).sum(1) / real.sum(1)
         found[places] = torch.nn.functional.normalize(mean, dim=-1).cpu().numpy()
+        done += len(places)
+        progress(done, len(inputs))
     return found

@@ -42,14 +42,19 @@ def open_session(
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or 0
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # an error is raised; in a log it would show a stranger's names
     # Threads may wait actively between two operators, but not between two calls.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     if int8_saturates(instruction_sets()):  # the exact way is slower, and takes more memory
         options.add_session_config_entry("session.x64quantprecision", "1")
     names = [_CUDA, _CPU] if has_cuda and provider != "cpu" else [_CPU]
     try:
-        session: InferenceSession = ort.InferenceSession(str(model), options, providers=names)
+        session: InferenceSession = ort.InferenceSession(
+            str(model),
+            options,
+            providers=names,
+            enable_fallback=int(len(names) > 1),  # else it tries twice, and says so on stdout
+        )
     except Exception as bad:  # onnxruntime's own exceptions share no base class
         raise InputError(
             f"{model}: onnxruntime {ort.__version__} cannot load it: {first_line(bad)}"

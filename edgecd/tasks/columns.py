@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from edgecd.errors import InputError, nearest, shown, suggest
+from edgecd.errors import InputError, nearest, printable, shown, suggest
 
 IDS = ("id", "idx")  # taken for a row's name where the task names no column for it
 GROUP = "heuristic"  # as HANS names it
-_LISTED = 20
+_LISTED, _LONGEST = 20, 60
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Columns:
 
 def there(column: str, values: Mapping[str, Any]) -> str:
     """For a message: the columns that a row has, and the one that is most like `column`."""
-    known = [str(name) for name in values]
+    known = [printable(str(name)[:_LONGEST]) for name in values]
     listed = ", ".join(known[:_LISTED]) + (", ..." if len(known) > _LISTED else "")
     return f" (the row has {listed or 'none'}{suggest(column, known)})"
 
@@ -70,7 +70,7 @@ def absent(column: str, values: Mapping[str, Any], is_label: bool) -> str:
     said = f"no column {column!r} in any row{there(column, values)}"
     if not is_label:
         return f"{said}: correct its name in [data]"
-    near = nearest(column, map(str, values)) or "NAME"
+    near = printable(nearest(column, map(str, values)) or "NAME")
     return (
         f"{said}: rename it in the file, or say what it is called in every split with "
         f'label_column = "{near}" in [data]. If nobody knows the labels, add it and leave it '

@@ -106,13 +106,14 @@ def without_control(tokenizer: Tokenizer) -> Tokenizer:
 def _read_as_control(tokenizer: Tokenizer, control: dict[int, str]) -> list[str]:
     """The control tokens that are found where a text spells them, but for single characters."""
     spelled = {number: token for number, token in control.items() if len(token) > 1}
-    text = " ".join(f"{token} x{token}x" for token in spelled.values())
-    found = tokenizer.encode(text, add_special_tokens=False)
-    return sorted(
-        {
-            spelled[number]
-            for number, (start, end) in zip(found.ids, found.offsets, strict=True)
-            # An unknown character becomes a control token, too, and is none in the text
-            if number in spelled and spelled[number] in text[start:end]
-        }
-    )
+    read: set[str] = set()
+    for token in spelled.values():
+        for text in (token, f"x {token} {token}x"):
+            found = tokenizer.encode(text, add_special_tokens=False)
+            read |= {
+                spelled[number]
+                for number, (start, end) in zip(found.ids, found.offsets, strict=True)
+                # An unknown character becomes a control token, too, and is none in the text
+                if number in spelled and spelled[number] in text[start:end]
+            }
+    return sorted(read)

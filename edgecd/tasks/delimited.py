@@ -69,6 +69,8 @@ def _read(path: Path, usual: str, lenient: bool) -> Iterator[DataRow]:
             for place, others in itertools.chain([(where, cells)], records):
                 if _fitting(others, len(names)) is None:
                     faults.add(_ragged(len(others), len(names), delimiter), place)
+                if faults.are_many:
+                    break
             faults.refuse()
         elif any(fitting):
             yield DataRow(

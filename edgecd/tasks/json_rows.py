@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Iterator
@@ -104,6 +105,8 @@ def _refuse_all(path: Path, lines: Iterator[tuple[int, str]], faults: Faults) ->
                 _fields(parse_json(line))
         except InputError as bad:
             faults.add(str(bad), f"{path}:{number}")
+            if faults.are_many:
+                break
     faults.refuse()
 
 
@@ -114,11 +117,11 @@ def read_json_file(path: Path) -> Iterator[DataRow]:
     """
     if path.stat().st_size > MAX_ARRAY_BYTES:
         raise InputError(f"{path}: over {MAX_ARRAY_BYTES:,} bytes: save it as JSON lines (.jsonl)")
-    first = next((line for line in text_lines(path) if line.strip()), "")
-    if first.lstrip().startswith("["):
-        return _listed(path, read_text(path))
+    text = read_text(path)
+    if text[_skip(text, 0) : _skip(text, 0) + 1] == "[":
+        return _listed(path, text)
     try:
-        parse_json(first)
+        parse_json(next((line for line in io.StringIO(text) if line.strip()), ""))
     except InputError:
         raise InputError(
             f"{path}: neither a list of objects ([{{...}}, {{...}}]) nor an object a line"

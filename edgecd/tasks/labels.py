@@ -153,5 +153,5 @@ def plain_label(label: str) -> str:
 
 
 def _some(labels: Collection[str]) -> str:
-    shown_ones = ", ".join(list(labels)[:_NAMED])
+    shown_ones = ", ".join(plainly(label) for label in list(labels)[:_NAMED])
     return shown_ones + (f" and {len(labels) - _NAMED} more" if len(labels) > _NAMED else "")

@@ -15,6 +15,7 @@ MAX_LINE = 1 << 24  # characters of a line, or of a text
 MAX_TEXTS = 1 << 29  # characters of all texts together
 _PLACES = 8  # of the same fault that a message names
 _KINDS = 20  # of faults
+_MOST_FAULTS = 1_000  # with so many there is no use in looking for more
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,10 @@ class Faults:
         if len(places) < _PLACES:
             places.append(where)
 
-    def __bool__(self) -> bool:
-        return bool(self.kinds)
+    @property
+    def are_many(self) -> bool:
+        """Whether there are so many that nobody needs to know of more."""
+        return sum(self.counts.values()) >= _MOST_FAULTS
 
     def lines(self) -> list[str]:
         """A line for each kind: the first place, what it is, and where else."""

@@ -14,6 +14,7 @@ from edgecd.tasks.rows import MAX_COLUMNS, MAX_LINE, DataRow, check_columns
 MAX_UNPACKED = 1 << 30  # bytes of a Parquet file's pages, as it says itself
 MAX_WORKBOOK = 1 << 28  # bytes of a workbook's parts, unpacked
 MAX_CELLS = 20_000_000
+_EXCEL_ROWS = 1_048_576  # of a sheet, as many as Excel has
 _BATCH_ROWS = 1024
 _SEARCHED_ROWS = 64  # at the top of a sheet, for any that is not blank
 
@@ -126,10 +127,12 @@ def _sheet(book: Any, path: Path) -> Iterator[list[str]]:
             "keep one of them, or save it as CSV UTF-8"
         )
     cells = 0
-    for row in full[0].iter_rows(values_only=True):
-        cells += 1 + len(row)  # a row far below all others has many empty ones before it
+    for number, row in enumerate(full[0].iter_rows(values_only=True), start=1):
+        cells += len(row)
         if cells > MAX_CELLS or len(row) > MAX_COLUMNS:
             raise InputError(f"{path}: over {MAX_CELLS:,} cells: save it as CSV UTF-8")
+        if number > _EXCEL_ROWS:  # one row far below all others has empty ones before it
+            raise InputError(f"{path}: over {_EXCEL_ROWS:,} rows, and Excel has no more: damaged")
         texts = [_cell(value) for value in row]
         while texts and not texts[-1]:
             texts.pop()

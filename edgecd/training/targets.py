@@ -208,7 +208,9 @@ def _second_opinions(
         config.student, session.task.template, config.max_length, session.device.type
     )
     session.reporter.say("a second opinion from the student's embeddings")
-    embeddings = sentence_embeddings(encoder, [one.fields for one in (*inputs, *labelled)])
+    progress = session.progress("second opinion")
+    fields = [one.fields for one in (*inputs, *labelled)]
+    embeddings = sentence_embeddings(encoder, fields, progress)
     return (
         committee.opinions(embeddings, labelled, labels, count),
         committee.left_out_opinions(embeddings[count:], labelled, labels, examples.contexts),

@@ -46,6 +46,24 @@ def test_another_number_of_rows_is_an_error(tmp_path: Path) -> None:
         predictor.predict_batch(["the cat", "the dog"])
 
 
+def test_a_graph_that_fails_says_so_once_and_shows_no_names(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    size = constant("size", np.array([1 << 62]))
+    large = helper.make_node("ConstantOfShape", ["size"], ["large"], name="\x1b[31mred")
+    ending = [
+        size,
+        large,
+        constant("zero", np.array([0])),
+        helper.make_node("ReduceSum", ["large", "zero"], ["one"], keepdims=1),
+        helper.make_node("Add", ["mean", "one"], ["logits"]),
+    ]
+    folder = foreign.bundle(tmp_path / "bundle", foreign.graph(ending))
+    with pytest.raises(InputError, match="onnxruntime .*cannot"):
+        Predictor.load(folder).predict("the cat")
+    assert "red" not in "".join(capfd.readouterr())
+
+
 def test_a_loop_without_end_is_never_run(tmp_path: Path) -> None:
     value = helper.make_tensor_value_info
     body = helper.make_graph(

@@ -33,6 +33,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0].split("-")[0] for name in names} == {"edgecd"}
     assert {"edgecd/tasks/builtin/mnli.toml", "edgecd/py.typed"} <= set(names)
+    assert {"edgecd/serve/page/index.html", "edgecd/serve/page/assets/index.js"} <= set(names)
 
 
 def test_the_wheel_with_the_cpu_extra_alone_predicts(wheel, tmp_path):

@@ -141,6 +141,14 @@ def test_control_flow_is_refused(name: str, tmp_path: Path) -> None:
         check_graph(path)
 
 
+def test_chance_has_no_say(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    node = helper.make_node("RandomNormal", [], ["w"], shape=[4])
+    path.write_bytes(model(graph([node, ADD])).SerializeToString())
+    with pytest.raises(InputError, match="the operator 'RandomNormal'"):
+        check_graph(path)
+
+
 @pytest.mark.parametrize("domain", ["ai.onnx.contrib", "somebody", "ai.onnx.ml"])
 def test_operators_of_unknown_makers_are_refused(domain: str, tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"

@@ -117,6 +117,18 @@ def test_a_list_of_objects_is_read_with_the_line_of_each(tmp_path, indent):
     assert values(saved(tmp_path, "none.json", "[ ]")) == []
 
 
+def test_a_list_may_be_one_line_of_any_length(tmp_path, monkeypatch):
+    monkeypatch.setattr("edgecd.tasks.text_lines.MAX_LINE", 1000)
+    many = [{"text": f"row {number}", "label": "a"} for number in range(100)]
+    assert values(saved(tmp_path, "rows.json", json.dumps(many))) == many
+
+
+def test_a_file_of_nothing_but_faults_is_not_read_to_its_end(tmp_path):
+    path = saved(tmp_path, "rows.jsonl", "{\n" * 5000)
+    with pytest.raises(InputError, match=r"also at 2, 3, 4, 5, 6, 7, 8 and 992 more"):
+        values(path)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -201,8 +213,8 @@ def test_a_workbook_that_is_damaged_or_unpacks_to_too_much(tmp_path, monkeypatch
     monkeypatch.setattr(tables, "MAX_WORKBOOK", 1 << 19)
     with pytest.raises(InputError, match="unpacks to 1,048,576 bytes"):
         values(tmp_path / "bomb.xlsx")
-    monkeypatch.setattr(tables, "MAX_CELLS", 3)
-    with pytest.raises(InputError, match="over 3 cells"):
+    monkeypatch.setattr(tables, "MAX_CELLS", 1)
+    with pytest.raises(InputError, match="over 1 cells"):
         values(path)
 
 

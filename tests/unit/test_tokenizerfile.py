@@ -17,11 +17,11 @@ from edgecd.formats import tokenizerfile
 from edgecd.formats.tokenizerfile import check_tokenizer, load_tokenizer
 from edgecd.tasks.encoding import token_ids
 from tests import foreign, tiny, tiny_encoders
-from tests.unit.test_control import FAMILIES
+from tests.unit.test_control import FAMILIES, unigram, word_pieces
 
 BPE: dict[str, Any] = json.loads(foreign.tokenizer().to_str())
-UNIGRAM: dict[str, Any] = json.loads(FAMILIES[3]().to_str())
-WORDS: dict[str, Any] = json.loads(FAMILIES[4]().to_str())
+UNIGRAM: dict[str, Any] = json.loads(unigram().to_str())
+WORDS: dict[str, Any] = json.loads(word_pieces().to_str())
 
 
 def text(spec: Any) -> bytes:

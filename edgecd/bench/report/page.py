@@ -22,7 +22,7 @@ from edgecd.bench.report.words import notes
 from edgecd.plotting.roles import role_of
 
 _STYLE = "page.css"
-_WORDS = 60  # a cell with more letters may have several lines
+_WORDS = 60  # a column with a cell of more letters may have several lines
 
 
 @dataclass(frozen=True)
@@ -124,16 +124,21 @@ def _table(table: tables.Table, best: Row | None = None) -> Iterator[str]:
     name = escape(table.title)
     yield f"<h2>{name}</h2>" if best is not None else f"<h3>{name}</h3>"
     yield f'<div class="scroll" role="region" tabindex="0" aria-label="{name}, table"><table>'
-    heads = "".join(f'<th scope="col">{escape(column)}</th>' for column in table.columns)
+    marks = [_mark([row[place] for row in table.rows]) for place in range(len(table.columns))]
+    heads = "".join(
+        f'<th scope="col"{mark}>{escape(column)}</th>'
+        for column, mark in zip(table.columns, marks, strict=True)
+    )
     yield f"<thead><tr>{heads}</tr></thead>"
     for heading, rows in table.groups:
         yield "<tbody>"
         if len(table.groups) > 1:
-            wide = f'class="group" colspan="{len(table.columns)}" scope="rowgroup"'
-            yield f"<tr><th {wide}>{escape(heading)}</th></tr>"
+            whole = f'class="group" colspan="{len(table.columns)}" scope="rowgroup"'
+            yield f"<tr><th {whole}>{escape(heading)}</th></tr>"
         for system, *values in rows:
             mark = ' class="best"' if best is not None and best.system == system else ""
-            data = "".join(f"<td{_wide(value)}>{escape(value)}</td>" for value in values)
+            cells = zip(marks[1:], values, strict=True)
+            data = "".join(f"<td{mark_of}>{escape(value)}</td>" for mark_of, value in cells)
             yield f'<tr{mark}><th scope="row">{escape(system)}</th>{data}</tr>'
         yield "</tbody>"
     yield "</table></div>"
@@ -141,9 +146,9 @@ def _table(table: tables.Table, best: Row | None = None) -> Iterator[str]:
         yield f'<p class="about">{_text(table.about)}</p>'
 
 
-def _wide(cell: str) -> str:
-    """What sets a cell of words apart from one of figures."""
-    return ' class="words"' if len(cell) > _WORDS else ""
+def _mark(column: Sequence[str]) -> str:
+    """What sets a column of words apart from one of figures."""
+    return ' class="words"' if any(len(cell) > _WORDS for cell in column) else ""
 
 
 def _figures(pictures: Sequence[Picture] | None) -> Iterator[str]:

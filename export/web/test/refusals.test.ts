@@ -140,17 +140,47 @@ it("templates are read as Python reads them", () => {
   }
 });
 
-it("weights in another file are found", () => {
-  const field = (number: number, content: number[]): number[] => [
-    number * 8 + 2,
-    content.length,
-    ...content,
-  ];
-  const external = field(8 + 5, [0]);
-  const tensor = (inside: number[]): Uint8Array => new Uint8Array(field(7, field(5, inside)));
-  expect(() => checkGraph(tensor([8, 3]))).not.toThrow();
-  expect(() => checkGraph(tensor(external))).toThrow(/another file/);
-  expect(() => checkGraph(tensor([14 * 8, 1]))).toThrow(/another file/);
-  expect(() => checkGraph(tensor([14 * 8, 0]))).not.toThrow();
-  expect(() => checkGraph(new Uint8Array([7 * 8 + 2, 9, 1]))).toThrow(/not an ONNX file/);
+/** A field of a protocol buffer with a length. */
+function field(number: number, content: readonly number[]): number[] {
+  return [number * 8 + 2, content.length, ...content];
+}
+
+/** A field whose number takes two bytes. */
+function far(number: number, content: readonly number[]): number[] {
+  const key = number * 8 + 2;
+  return [(key & 127) | 128, key >> 7, content.length, ...content];
+}
+
+const word = (text: string): number[] => [...new TextEncoder().encode(text)];
+const node = (...inside: number[][]): number[] => field(7, field(1, inside.flat()));
+const tensor = (inside: number[]): number[] => field(7, field(5, inside));
+
+it.each<[string, number[], RegExp | null]>([
+  ["weights inside", tensor([8, 3, ...field(9, [1, 2, 3])]), null],
+  ["weights elsewhere", tensor(field(13, [0])), /another file/],
+  ["weights elsewhere by place", tensor([14 * 8, 1]), /another file/],
+  ["weights here by place", tensor([14 * 8, 0]), null],
+  ["weights elsewhere in an attribute", node(field(5, field(5, field(13, [])))), /another file/],
+  ["huge weights", tensor([8, 127, 8, 127]), /larger than/],
+  ["huge packed weights", tensor(field(1, [127, 127])), /larger than/],
+  ["an ordinary node", node(field(4, word("MatMul")), field(7, word("com.microsoft"))), null],
+  ["a loop", node(field(4, word("Loop"))), /operator Loop/],
+  ["an answer by chance", node(field(4, word("Bernoulli"))), /operator Bernoulli/],
+  ["a graph in a graph", node(field(5, field(6, []))), /within its graph/],
+  ["another domain", node(field(7, word("other"))), /operators of other/],
+  ["another domain's opset", field(8, field(1, word("other"))), /operators of other/],
+  ["a function", far(25, []), /a function/],
+  ["training", far(20, []), /training/],
+  ["sparse weights", field(7, field(15, [])), /sparse/],
+  ["a long number", [8, 0x89, 0], /longer than/],
+  ["a long key", [0x88, 0, 9], /longer than/],
+  ["a key over 32 bits", [0x88, 0x80, 0x80, 0x80, 0x10, 9], /no field/],
+  ["a field 0", [0, 9], /no field 0/],
+  ["a group", [0xb, 0xc], /wire type 3/],
+  ["a cut field", [7 * 8 + 2, 9, 1], /ends behind/],
+  ["a cut number", [8, 0x80], /no end/],
+])("a graph with %s", (_, bytes, words) => {
+  const look = (): void => checkGraph(new Uint8Array(bytes));
+  if (words) expect(look).toThrow(words);
+  else expect(look).not.toThrow();
 });
