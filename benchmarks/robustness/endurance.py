@@ -1,4 +1,4 @@
-"""A bundle under long and odd use: threads, a fork, many lines, huge texts. Same answers, flat memory?
+"""A bundle under long and odd use (threads, a fork, many lines, huge texts): equal, and flat?
 
 python -m benchmarks.robustness.endurance BUNDLE TEXTS.jsonl --out endurance.json
 """
