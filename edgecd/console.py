@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any
 
 import rich.console
+from rich.box import SIMPLE_HEAD
 from rich.progress import (
     BarColumn,
     Progress,
@@ -99,7 +100,7 @@ class Console:
 
     def table(self, title: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """A table with the first row's keys as columns."""
-        table = Table(title=cell(title), title_justify="left")
+        table = Table(title=cell(title), title_justify="left", box=SIMPLE_HEAD)
         for name in rows[0]:
             table.add_column(cell(name), overflow="fold")
         for row in rows:

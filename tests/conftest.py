@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib.util
 
 import pytest
-from hypothesis import settings
 
-# Other work on the machine is no failure; a test that hangs has pytest's timeout.
-settings.register_profile("edgecd", deadline=None)
-settings.load_profile("edgecd")
+if importlib.util.find_spec("hypothesis") is not None:
+    from hypothesis import settings
+
+    # Other work on the machine is no failure; a test that hangs has pytest's timeout.
+    settings.register_profile("edgecd", deadline=None)
+    settings.load_profile("edgecd")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -33,7 +33,7 @@ from tests.hostile.values import WrongError
 MODULE = "benchmarks.robustness.fuzz"
 MEMORY_BYTES = 4 << 30
 SECONDS = 10
-BATCH = 100
+BATCH = 400  # a child takes seconds to start
 REFUSED, ACCEPTED, TRACEBACK, WRONG, HANG, ABORT = OUTCOMES = (
     "refused",
     "accepted",

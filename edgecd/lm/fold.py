@@ -8,7 +8,8 @@ import torch
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from edgecd.errors import InputError
-from edgecd.lm.models import LanguageModel, label_head
+from edgecd.lm.head import label_head
+from edgecd.lm.models import LanguageModel
 from edgecd.tasks.encoding import added_tokens, label_token_ids
 from edgecd.tasks.prompts import PromptTemplate
 

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edgecd.lm.models import LanguageModel, ModelFiles, label_head
+from edgecd.lm.head import label_head
+from edgecd.lm.models import LanguageModel, ModelFiles
 from edgecd.lm.rows import pad_rows
 from edgecd.tasks.encoding import label_token_ids
 from edgecd.tasks.prompts import PromptTemplate

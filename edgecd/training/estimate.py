@@ -43,10 +43,12 @@ def estimate(config: TrainConfig, template: PromptTemplate, work: Work) -> Estim
     scoring = None
     if config.method == "cd":
         rows = SCORING_BATCH[device.type]
-        batch = _of_all_layers(config.teacher, lambda layers: _scoring(config, work, rows, layers))
+        batch = _of_all_layers(config.teacher, lambda n: _scoring(config, work, rows, n))
         scoring = None if batch is None else batch * work.scored / rows
     assert config.epochs and config.batch_size
-    step = _of_all_layers(config.student, lambda layers: _training(config, template, work, layers))
+    step = _of_all_layers(
+        config.student, lambda n: _training(config, template, work, n), config.layers
+    )
     training = None
     if step is not None:
         steps = config.epochs * work.trained / config.batch_size
@@ -56,10 +58,12 @@ def estimate(config: TrainConfig, template: PromptTemplate, work: Work) -> Estim
     return Estimate(scoring, training)
 
 
-def _of_all_layers(name: str, seconds: Callable[[int], float]) -> float | None:
-    """What a model of all layers takes, from one of one layer and one of two."""
+def _of_all_layers(
+    name: str, seconds: Callable[[int], float], layers: int | None = None
+) -> float | None:
+    """What a model of all layers (or so many) takes, from one of one layer and one of two."""
     known = load_model_config(name).get_text_config()
-    width, total = int(known.hidden_size), layers_of(known)
+    width, total = int(known.hidden_size), layers or layers_of(known)
     # A layer has some 12 times its width squared of weights, and the training three copies.
     if 4 * (2 * 12 * width**2 + int(known.vocab_size) * width) * 4 > _MOST_BYTES:
         return None

@@ -21,10 +21,10 @@ from edgecd.lm.encoders import (
     takes_types,
 )
 from edgecd.lm.fold import fold, start_tokens
+from edgecd.lm.head import check_head
 from edgecd.lm.models import (
     LanguageModel,
     Unsupported,
-    check_head,
     check_words,
     find_model,
     load_fast_tokenizer,

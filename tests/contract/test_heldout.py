@@ -108,10 +108,8 @@ def test_the_summary_shows_the_labels_and_the_way_on(
     monkeypatch.setenv("COLUMNS", "120")
     one = found(MIXED)
     text = shown({"metrics": to_json(one.metrics), "answers": to_json(one.answers)}, capsys)
-    (row,) = [line for line in text.splitlines() if line.startswith("│ a ")]
-    assert [cell.strip() for cell in row.split("│")[1:-1]] == [
-        *("a", "1", "10", "7", "0.60", "1.00", "b 3, c 1"),
-    ]
+    (row,) = [line for line in text.splitlines() if line.startswith("  a ")]
+    assert row.split() == ["a", "1", "10", "7", "0.60", "1.00", "b", "3,", "c", "1"]
     for part in ("15 held-out examples, 14 with a label", "student 0.714", "2 min", "2.00 GB"):
         assert part in text
     assert "most frequent label 0.714" in text and "next: edgecd export runs/x --int8" in text

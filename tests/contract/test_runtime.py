@@ -253,7 +253,7 @@ def test_cuda_is_never_silently_the_cpu(
         Predictor.load(path, provider="tpu")
 
     class FallsBack(ort.InferenceSession):  # as onnxruntime does when CUDA's libraries are absent
-        def __init__(self, model: str, options: Any, providers: list[str]) -> None:
+        def __init__(self, model: str, options: Any, providers: list[str], **more: Any) -> None:
             super().__init__(model, options, providers=["CPUExecutionProvider"])
 
     both = ["CUDAExecutionProvider", "CPUExecutionProvider"]

@@ -256,6 +256,6 @@ def test_a_damaged_or_unwritable_cache_costs_time_alone(
 
 def test_the_hub_is_named_by_its_commit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     snapshot = model_folder(tmp_path / "snapshots" / "0123abcd")
-    monkeypatch.setattr("edgecd.lm.models.resolve_model", lambda name: str(snapshot))
+    monkeypatch.setattr("edgecd.lm.source.resolve_model", lambda name: str(snapshot))
     assert find_model("some/model", CPU, torch.float32).identity == "0123abcd"
     assert load_model_config("some/model").model_type == "llama"

@@ -374,7 +374,7 @@ def test_baselines_follow_the_models_that_are_known() -> None:
     assert choose_roles(known, None) == BASELINES
     assert choose_roles(known, [TEACHER]) == (TEACHER, TEACHER_CACHED)
     assert choose_roles(known, []) == ()
-    with pytest.raises(InputError, match="give --student"):
+    with pytest.raises(InputError, match="name it with --student"):
         choose_roles(Models("teacher", None), ["same-size-zero-shot"])
 
 
