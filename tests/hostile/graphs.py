@@ -112,7 +112,7 @@ def _changed(random: Random, data: bytes, message: str) -> bytes:
 
 def _other(random: Random, message: str, number: int, content: int | bytes) -> int | bytes:
     if isinstance(content, int):
-        return random.choice((0, 1, 2, 7, 9, 23, 2**31, 2**40, 2**63, 2**64 - 1))
+        return random.choice((0, 1, 2, 7, 9, 23, 2**44, 2**63, 2**64 - 1))
     if message == "NodeProto" and number == 4:
         return random.choice(_OPERATORS)
     if message == "NodeProto" and number == 7:
