@@ -144,7 +144,7 @@ def table_labels(driver: Any, rows: list[dict[str, str]]) -> list[str]:
             lambda d: d.find_elements("css selector", "#columns button")
         )
         driver.find_element("css selector", "#columns button").click()
-        done = WebDriverWait(driver, 900, 0.2)
+        done = WebDriverWait(driver, 3600, 0.2)
         done.until(lambda d: d.find_elements("css selector", "#table-result a"))
         allowed = {"behavior": "allow", "downloadPath": folder}
         driver.execute_cdp_cmd("Browser.setDownloadBehavior", allowed)
