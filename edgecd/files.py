@@ -181,7 +181,7 @@ def _likely_encoding(sample: bytes, line: bytes, place: int) -> str:
             "the file has another encoding (by language, for example cp1251, gb18030 or "
             "shift_jis); save it again as UTF-8 (iconv -f ENCODING -t utf-8 FILE > NEW)"
         )
-    shown = line[max(0, place - 16) : place + 16].decode("cp1252").strip()
+    shown = line[max(0, place - 16) : place + 16].decode("cp1252", errors="replace").strip()
     return (
         "the file is probably cp1252, as Excel and Windows write (it would read "
         f"{shown!r}); save it again as UTF-8 (Excel: Save As, CSV UTF-8; or "

@@ -79,6 +79,7 @@ def test_rows_keep_the_line_that_they_begin_on(tmp_path):
         ('text,label\nx,y\n"a"b,c\n', r"csv:3: something follows a closing quote"),
         (b"text,label\n\xff\xfe\xfd\xfc,b\n", "csv:2: byte 0xff is not UTF-8: .*cp1251"),
         (b"text,label\nna\xefve,b\n", "probably cp1252.*naïve"),
+        (b"text,label\n" + b"a" * (1 << 16) + b"\xef\x9d,b\n", "byte 0xef is not UTF-8"),
         (b"t\0e\0x\0t\0\n\0\xff", "UTF-16 without a mark"),
         ("\ufefftext,label\n".encode("utf-16") + b"\n", "begins as UTF-16 but is not valid"),
         (b"PK\x03\x04rest", "Excel workbook: name it .xlsx"),
