@@ -53,7 +53,7 @@ class ExportConfig:
     )
     max_flips: float | None = option(
         None,
-        help="Most labels, in percent, that may flip (2; int4: 10).",
+        help="Most labels, in percent, that may flip (2; int4: 10); of few, one may.",
         group=_CHECK,
         low=0,
         high=100,

@@ -325,6 +325,8 @@ def _first_to_pass(
     reporter: Reporter,
 ) -> Passed:
     tried: list[parity.Trial] = []
+    if max_flips_pct > 0:  # of few examples one near tie is over any share, and no evidence
+        max_flips_pct = max(max_flips_pct, 100 / len(gate.fields))
     for candidate in made:
         predictor = desk.predictor(candidate.graph, precision.name)
         progress = partial(reporter.progress, f"checking {candidate.treatment}")
